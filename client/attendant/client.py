@@ -1,0 +1,191 @@
+"""The two clients, one blocking and one for asyncio, with the same methods."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from attendant.attention import Attention
+from attendant.channel import DEFAULT_ADDRESS, ChannelOption, Connection
+from attendant.classify import ClassifyResult, classify_call
+from attendant.common import Input, Truncation, read_inputs
+from attendant.errors import AttendantError
+from attendant.health import Health, ReadyWait, health_call
+from attendant.transport import AsyncTransport, Transport
+
+
+class Client:
+    """Calls an Attendant server and waits for its answers; safe to share between threads.
+
+    Every call has a deadline, `timeout_s` unless the call gives its own; it covers the retries. Only UNAVAILABLE is
+    retried, at most `retries` times (0 to 4). Without `tls` the connection is plain text. `channel_options` are gRPC's
+    own and win over this client's. All errors of calls are `AttendantError`s.
+    Raises ValueError for a number out of its range.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout_s: float = 10.0,
+        retries: int = 3,
+        tls: grpc.ChannelCredentials | None = None,
+        max_message_bytes: int = 64 * 1024**2,
+        channel_options: Sequence[ChannelOption] = (),
+    ) -> None:
+        self._transport = Transport(Connection(address, timeout_s, retries, tls, max_message_bytes, channel_options))
+
+    def classify(
+        self,
+        model: str,
+        inputs: Input | Sequence[Input],
+        *,
+        version: int | None = None,
+        alias: str | None = None,
+        top_k: int = 0,
+        score_threshold: float = 0.0,
+        truncation: Truncation = "refuse",
+        attention: bool | Attention | None = None,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+    ) -> ClassifyResult:
+        """Finds the labels that fit each input: a text (str), an image file's bytes, or its path.
+
+        `top_k` bounds the labels of each input, 0 for all. `attention=True` returns one mean map per attention of the
+        model; an `Attention` chooses. Without `version` or `alias` the server takes `stable`, or the latest version.
+        Raises ValueError for arguments that the wire cannot carry, OSError for an unreadable file, AttendantError.
+        """
+        call = classify_call(
+            model,
+            read_inputs(inputs),
+            version=version,
+            alias=alias,
+            top_k=top_k,
+            score_threshold=score_threshold,
+            truncation=truncation,
+            attention=attention,
+            request_id=request_id,
+        )
+        return self._transport.run(call, timeout_s)
+
+    def health(self, model: str = "", *, timeout_s: float | None = None) -> Health:
+        """Whether a model, or the whole server where `model` is empty, takes requests.
+
+        Raises NotFound for a model that the server does not know, AttendantError.
+        """
+        return self._transport.run(health_call(model), timeout_s)
+
+    def wait_ready(self, model: str = "", *, timeout_s: float = 30.0) -> None:
+        """Returns as soon as the model, or the whole server where `model` is empty, takes requests.
+
+        Raises DeadlineExceeded when it does not within `timeout_s`, AttendantError.
+        """
+        wait = ReadyWait(model, timeout_s)
+        while (pause_s := wait.saw(self._look(wait))) is not None:
+            time.sleep(pause_s)
+
+    def _look(self, wait: ReadyWait) -> Health | AttendantError:
+        try:
+            return self._transport.run(wait.call, wait.remaining_s)
+        except AttendantError as error:
+            return error
+
+    def close(self) -> None:
+        """Closes the connection; running calls are cancelled."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """The asyncio twin of `Client`: the same arguments, methods and errors; use it from one event loop.
+
+    Cancelling the task that waits cancels the call, at the server too.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout_s: float = 10.0,
+        retries: int = 3,
+        tls: grpc.ChannelCredentials | None = None,
+        max_message_bytes: int = 64 * 1024**2,
+        channel_options: Sequence[ChannelOption] = (),
+    ) -> None:
+        self._transport = AsyncTransport(
+            Connection(address, timeout_s, retries, tls, max_message_bytes, channel_options)
+        )
+
+    async def classify(
+        self,
+        model: str,
+        inputs: Input | Sequence[Input],
+        *,
+        version: int | None = None,
+        alias: str | None = None,
+        top_k: int = 0,
+        score_threshold: float = 0.0,
+        truncation: Truncation = "refuse",
+        attention: bool | Attention | None = None,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+    ) -> ClassifyResult:
+        """As `Client.classify`; files are read off the event loop."""
+        call = classify_call(
+            model,
+            await _read_off_loop(inputs),
+            version=version,
+            alias=alias,
+            top_k=top_k,
+            score_threshold=score_threshold,
+            truncation=truncation,
+            attention=attention,
+            request_id=request_id,
+        )
+        return await self._transport.run(call, timeout_s)
+
+    async def health(self, model: str = "", *, timeout_s: float | None = None) -> Health:
+        """As `Client.health`."""
+        return await self._transport.run(health_call(model), timeout_s)
+
+    async def wait_ready(self, model: str = "", *, timeout_s: float = 30.0) -> None:
+        """As `Client.wait_ready`."""
+        wait = ReadyWait(model, timeout_s)
+        # The state lies at the server: there is no event here to await.
+        while (pause_s := wait.saw(await self._look(wait))) is not None:  # noqa: ASYNC110
+            await asyncio.sleep(pause_s)
+
+    async def _look(self, wait: ReadyWait) -> Health | AttendantError:
+        try:
+            return await self._transport.run(wait.call, wait.remaining_s)
+        except AttendantError as error:
+            return error
+
+    async def close(self) -> None:
+        """As `Client.close`."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+async def _read_off_loop(inputs: Input | Sequence[Input]) -> list[str | bytes]:
+    if isinstance(inputs, Path) or (not isinstance(inputs, str | bytes) and any(isinstance(i, Path) for i in inputs)):
+        return await asyncio.to_thread(read_inputs, inputs)
+    return read_inputs(inputs)

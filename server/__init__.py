@@ -1,0 +1,1 @@
+"""The inference server: bytes -> codec -> admission -> queue -> batch -> session -> split -> codec -> reply."""
