@@ -1,0 +1,163 @@
+"""Every setting of the server, as one frozen tree; the only module that reads the environment.
+
+A setting is found, first match wins, as a flag (`--batching.max-queue-rows 512`), as an environment variable
+(`ATTENDANT_BATCHING__MAX_QUEUE_ROWS=512`), or as the default below. Per-model tuning stands in the manifest;
+what is set here is per deployment and wins.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "ATTENDANT_"
+Port = Annotated[int, Field(ge=0, le=65535)]
+PolicyText = Annotated[str, Field(pattern=r"^(all|latest:[1-9]\d*|specific:[1-9]\d*(,[1-9]\d*)*)$")]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class GrpcSettings(_Group):
+    """The gRPC port."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on; 0.0.0.0 for all interfaces, as the container image sets it."""
+    port: Port = 8001
+    """The port of all gRPC services; 0 takes a free one and logs it."""
+    max_message_bytes: int = Field(default=64 * 1024**2, ge=1024, le=2**31 - 1)
+    """The largest message received; a larger one is refused by the gRPC library with RESOURCE_EXHAUSTED."""
+    max_concurrent_rpcs: int = Field(default=4096, ge=1)
+    """Calls in flight at once; further ones are refused by the gRPC library with RESOURCE_EXHAUSTED."""
+    drain_grace_s: float = Field(default=30.0, ge=0, le=3600)
+    """After a signal to stop: seconds in which running requests may finish before they are cancelled."""
+
+
+class StoreSettings(_Group):
+    """Where models come from and which versions are served."""
+
+    path: Path = Path("store")
+    """The model store: <path>/<model>/<version>/."""
+    control: Literal["none", "poll", "explicit"] = "poll"
+    """none: load once at start; poll: also follow the store; explicit: load and unload by RPC only."""
+    poll_s: float = Field(default=2.0, gt=0, le=3600)
+    """Seconds between two looks at the store in `poll` mode."""
+    models: tuple[str, ...] = ()
+    """In `explicit` mode: the models to load at start; in the others: the only ones to serve, empty for all."""
+    version_policy: PolicyText = "latest:1"
+    """Which versions to serve: `latest:N`, `all`, or `specific:1,3`; a version with an alias is always served."""
+    version_policies: Mapping[str, PolicyText] = Field(default_factory=dict)
+    """Version policies of single models, by name, as a JSON object; they win over `version_policy`."""
+
+
+class BatchingSettings(_Group):
+    """The queue and the batches."""
+
+    max_queue_rows: int = Field(default=2048, ge=1, le=1_000_000)
+    """Rows that may wait per model version; a request that would exceed it is refused with QUEUE_FULL."""
+    max_batch_rows: int = Field(default=32, ge=1, le=65536)
+    """The most rows that run together, and the most rows of one tensor request; a manifest may ask for fewer."""
+    max_batch_tokens: int = Field(default=4096, ge=1)
+    """The most padded tokens (rows times longest length) that run together, except for one request alone."""
+    max_padding_ratio: float = Field(default=0.15, ge=0, lt=1)
+    """The largest share of a batch's tokens that may be padding."""
+    enabled: bool = True
+    """False runs every request alone."""
+
+
+class RuntimeSettings(_Group):
+    """ONNX Runtime sessions and the cores they run on."""
+
+    cores: int = Field(default=0, ge=0, le=1024)
+    """Cores to plan for; 0 takes the smaller of the cgroup's quota and the affinity mask."""
+    intra_op_threads: int = Field(default=1, ge=1, le=1024)
+    """Threads of one run; `cores` divided by this many runs go on at once, over all models."""
+    replay_golden: bool = True
+    """Replay the bundle's golden inputs at load and refuse a version that answers differently on this host."""
+    load_threads: int = Field(default=1, ge=1, le=64)
+    """Versions that load at the same time."""
+
+
+class SecuritySettings(_Group):
+    """Bounds on what a caller controls."""
+
+    max_inputs: int = Field(default=256, ge=1)
+    """The most inputs of one task-shaped call such as Classify."""
+    max_text_bytes: int = Field(default=1024**2, ge=1)
+    """The most UTF-8 bytes of one text, before it is tokenized."""
+    max_image_pixels: int = Field(default=16 * 1024**2, ge=1)
+    """The most pixels of one image, checked from its header before it is decoded."""
+    max_tensor_bytes: int = Field(default=64 * 1024**2, ge=1)
+    """The most bytes of one input tensor, and of what optional inputs are filled up to."""
+    max_attention_bytes: int = Field(default=8 * 1024**2, ge=1)
+    """The most bytes of attention weights in one reply."""
+    max_bundle_bytes: int = Field(default=16 * 1024**3, ge=1)
+    """The most bytes of one version's files; larger ones are refused unread."""
+
+
+class TelemetrySettings(_Group):
+    """Metrics and logs."""
+
+    metrics_host: str = "127.0.0.1"
+    """The address of the metrics port; 0.0.0.0 for all interfaces, as the container image sets it."""
+    metrics_port: Port = 8002
+    """The port of /metrics, /livez and /readyz; 0 takes a free one and logs it."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe level that is logged."""
+    log_format: Literal["json", "text"] = "json"
+    """json: one object a line; text: for reading at a terminal."""
+
+
+class Settings(BaseSettings):
+    """The whole tree."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        cli_kebab_case=True,
+        cli_avoid_json=True,
+        cli_hide_none_type=True,
+        use_attribute_docstrings=True,
+    )
+
+    grpc: GrpcSettings = GrpcSettings()
+    """The gRPC port."""
+    store: StoreSettings = StoreSettings()
+    """Where models come from and which versions are served."""
+    batching: BatchingSettings = BatchingSettings()
+    """The queue and the batches."""
+    runtime: RuntimeSettings = RuntimeSettings()
+    """ONNX Runtime sessions and the cores they run on."""
+    security: SecuritySettings = SecuritySettings()
+    """Bounds on what a caller controls."""
+    telemetry: TelemetrySettings = TelemetrySettings()
+    """Metrics and logs."""
+
+
+def load_settings(arguments: Sequence[str] = (), program: str = "python -m server serve") -> Settings:
+    """Reads flags over environment over defaults; `--help` prints every setting and exits.
+
+    Raises pydantic.ValidationError where a value does not fit.
+    """
+    return Settings(_cli_parse_args=list(arguments), _cli_prog_name=program)
+
+
+def unknown_variables() -> tuple[list[str], list[str]]:
+    """The prefixed environment variables that name no setting: (those to refuse, those to warn of).
+
+    Only a name with `__` can be a mistyped setting; the rest may be Kubernetes' own variables for a Service
+    called `attendant` (ATTENDANT_PORT and the like), which must not keep the server from starting.
+    """
+    known = {
+        f"{PREFIX}{group}__{field}".upper()
+        for group, info in Settings.model_fields.items()
+        for field in getattr(info.annotation, "model_fields", {})
+    } | {f"{PREFIX}{group}".upper() for group in Settings.model_fields}
+    strange = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
+    return [name for name in strange if "__" in name], [name for name in strange if "__" not in name]
