@@ -5,7 +5,7 @@
 
 - `client/attendant/v1/`: what protoc makes of `attendant.v1`, and types for the service stubs, which protoc leaves
   untyped;
-- `server/rpc/wire/`: the `inference` messages in a descriptor pool of their own. Every client of the Open Inference
+- `server/wire/`: the `inference` messages in a descriptor pool of their own. Every client of the Open Inference
   Protocol registers the same names in protobuf's default pool, where a second registration is an error.
 """
 
@@ -20,9 +20,9 @@ from grpc_tools import protoc
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROTOS = REPOSITORY / "protos"
 CLIENT_ROOT = Path("client")
-WIRE = Path("server/rpc/wire")
+WIRE = Path("server/wire")
 # Where generated files lie, to find those that nothing generates any more.
-GENERATED = ("client/attendant/v1/*.py*", "server/rpc/wire/*_pb2.py*")
+GENERATED = ("client/attendant/v1/*.py*", "server/wire/*_pb2.py*")
 
 
 def main() -> int:

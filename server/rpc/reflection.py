@@ -7,7 +7,7 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from server.rpc.wire import grpc_service_pb2
+from server.wire import grpc_service_pb2
 
 # error_details belongs to no service, but every error status carries its ErrorInfo: tools decode it through reflection.
 _FILES: tuple[FileDescriptor, ...] = (

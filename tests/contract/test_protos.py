@@ -21,9 +21,9 @@ from tritonclient.grpc import model_config_pb2 as triton_config
 from tritonclient.grpc import service_pb2 as triton_service
 
 from protos import generate
-from server.rpc.wire import grpc_service_pb2, model_config_pb2
-from server.rpc.wire.pool import POOL
-from server.rpc.wire.reflection import reflection_pool
+from server.rpc.reflection import reflection_pool
+from server.wire import grpc_service_pb2, model_config_pb2
+from server.wire.pool import POOL
 
 FILES = [
     pytest.param(grpc_service_pb2, triton_service, id="grpc_service"),
@@ -122,7 +122,7 @@ def test_a_message_with_every_field_set_means_the_same_to_tritonclient(ours: Mod
 def test_kserves_client_and_the_server_share_a_process() -> None:
     """In a process of its own: kserve and tritonclient exclude each other."""
     program = """
-from server.rpc.wire import grpc_service_pb2 as ours
+from server.wire import grpc_service_pb2 as ours
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as theirs
 sent = ours.ModelInferRequest(model_name="m", raw_input_contents=[b"x"])
 received = theirs.ModelInferRequest.FromString(sent.SerializeToString())
@@ -262,12 +262,12 @@ def test_changed_missing_and_left_over_modules_are_named(tmp_path: Path) -> None
 
     (tmp_path / "client/attendant/v1/common_pb2.py").write_text("")
     (tmp_path / "client/attendant/v1/left_over_pb2.pyi").write_text("")
-    (tmp_path / "server/rpc/wire/grpc_service_pb2.py").unlink()
+    (tmp_path / "server/wire/grpc_service_pb2.py").unlink()
 
     assert generate.stale_files(tmp_path) == [
         "client/attendant/v1/common_pb2.py",
         "client/attendant/v1/left_over_pb2.pyi",
-        "server/rpc/wire/grpc_service_pb2.py",
+        "server/wire/grpc_service_pb2.py",
     ]
 
 
