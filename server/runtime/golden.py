@@ -1,0 +1,97 @@
+"""Replaying `golden.npz`: a host that answers differently from the one that verified the bundle must not serve it.
+
+Arrays are named `input.<row>.<name>` and `output.<row>.<name>`.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from server.errors import ArtifactCorrupt, ServeError
+from server.runtime.session import GraphTensor, Session
+from server.tensors import Array, Datatype, bf16_to_float32
+
+MAX_GOLDEN_BYTES = 256 * 1024**2
+"""The most bytes of all arrays together, unpacked; checked before any is."""
+
+_FLOATS = frozenset({Datatype.FP16, Datatype.BF16, Datatype.FP32, Datatype.FP64})
+
+_Row = dict[str, dict[str, Array]]
+
+
+def replay(path: Path, session: Session, tolerance: float) -> int:
+    """Runs every row of the file through the session and returns their number.
+
+    A floating-point output may differ by `tolerance` at any element, all others not at all; NaN equals NaN.
+
+    Raises ArtifactCorrupt if the file is malformed or holds no row, the session fails on a row, or an answer differs.
+    """
+    rows = _read(path)
+    if not rows:
+        raise ArtifactCorrupt(f"{path.name} holds no row")
+    declared = {tensor.name: tensor for tensor in session.outputs}
+    for number, row in sorted(rows.items()):
+        expected = row["output"]
+        unknown = sorted(set(expected) - set(declared))
+        if unknown or not expected:
+            raise ArtifactCorrupt(f"{path.name}: row {number} has no output, or one unknown to the graph: {unknown}")
+        try:
+            answers = session.run(row["input"], list(expected))
+        except ServeError as error:
+            raise ArtifactCorrupt(f"{path.name}: the graph fails on row {number}") from error
+        for name, answer in answers.items():
+            _compare(f"{path.name}: row {number}", declared[name], answer, expected[name], tolerance)
+    return len(rows)
+
+
+def _read(path: Path) -> dict[str, _Row]:
+    """The arrays by row, by kind (input or output), by name."""
+    rows: dict[str, _Row] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MAX_GOLDEN_BYTES:
+                raise ArtifactCorrupt(f"{path.name} unpacks to more than {MAX_GOLDEN_BYTES} bytes")
+        for name, array in _arrays(path):
+            kind, row, tensor = name.split(".", 2)
+            rows.setdefault(row, {"input": {}, "output": {}})[kind][tensor] = array
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise ArtifactCorrupt(f"{path.name} is no archive of golden rows") from error
+    return rows
+
+
+def _arrays(path: Path) -> Iterator[tuple[str, Array]]:
+    with np.load(path, allow_pickle=False) as archive:
+        for name in archive.files:
+            yield name, archive[name]
+
+
+def _compare(where: str, tensor: GraphTensor, answer: Array, expected: Array, tolerance: float) -> None:
+    output = f"{where}: output {tensor.name}"
+    if answer.shape != expected.shape:
+        raise ArtifactCorrupt(f"{output} has shape {list(answer.shape)} instead of {list(expected.shape)}")
+    if tensor.datatype is Datatype.BYTES:
+        if answer.tolist() != expected.tolist():
+            raise ArtifactCorrupt(f"{output} differs on this host")
+        return
+    if answer.dtype != expected.dtype:
+        raise ArtifactCorrupt(f"{output} has dtype {answer.dtype} instead of {expected.dtype}")
+    allowed = tolerance if tensor.datatype in _FLOATS else 0.0
+    error = _largest_difference(tensor.datatype, answer, expected)
+    if error > allowed:
+        raise ArtifactCorrupt(f"{output} differs by {error:.3g} on this host, more than the {allowed:.3g} allowed")
+
+
+def _largest_difference(datatype: Datatype, answer: Array, expected: Array) -> float:
+    if datatype is Datatype.BF16:
+        answer, expected = (bf16_to_float32(array.astype(np.uint16)) for array in (answer, expected))
+    equal = answer == expected
+    if datatype not in _FLOATS:
+        return 0.0 if equal.all() else np.inf
+    equal = equal | (np.isnan(answer) & np.isnan(expected))
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = np.abs(answer.astype(np.float64) - expected.astype(np.float64))
+    # What is not equal and still has no difference (a NaN, infinities of either sign) is as far off as can be.
+    return float(np.where(equal, 0.0, np.nan_to_num(difference, nan=np.inf, posinf=np.inf)).max(initial=0.0))
