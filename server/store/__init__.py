@@ -1,0 +1,1 @@
+"""The model store: scan, verify, version policy, watch."""
