@@ -1,0 +1,132 @@
+"""Holds a request against the model's signature, before any work is done."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from server.errors import EmptyInput, ParameterInvalid, RowLimitExceeded, SequenceTooLong, SignatureMismatch
+from server.manifest import Axis, InputSpec, Manifest
+from server.tensors import NUMPY_DTYPES, Array, Datatype, Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Admitted:
+    """Inputs that fit the signature: every input present, the same rows and lengths everywhere."""
+
+    inputs: Mapping[str, Array]
+    outputs: tuple[str, ...]
+    rows: int
+    lengths: Mapping[str, int]
+    group: tuple[object, ...]
+
+
+class _Sizes:
+    """Collects the sizes of rows, named lengths and free axes while the inputs are walked."""
+
+    def __init__(self) -> None:
+        self.rows: int | None = None
+        self.lengths: dict[str, int] = {}
+        self.free: list[int] = []
+
+    def take(self, spec: InputSpec, position: int, axis: Axis, size: int) -> None:
+        """Raises SignatureMismatch, EmptyInput or SequenceTooLong where `size` does not fit the axis."""
+        where = f"input {spec.name!r}, axis {position}"
+        if axis.kind == "fixed":
+            if size != axis.size:
+                raise SignatureMismatch(f"{where}: expected size {axis.size}, got {size}")
+            return
+        if size == 0:
+            raise EmptyInput(f"{where}: size 0; there is nothing to compute on")
+        if axis.kind == "row":
+            if self.rows not in (None, size):
+                raise SignatureMismatch(f"{where}: {size} rows, other inputs have {self.rows}")
+            self.rows = size
+        elif axis.kind == "length":
+            if axis.max is not None and size > axis.max:
+                raise SequenceTooLong(
+                    f"{where}: length {size} is over the model's {axis.max}",
+                    {"length": str(size), "max_length": str(axis.max)},
+                )
+            if self.lengths.setdefault(axis.name, size) != size:
+                raise SignatureMismatch(
+                    f"{where}: length {size}, other inputs have {self.lengths[axis.name]} for {axis.name!r}"
+                )
+        else:
+            self.free.append(size)
+
+
+def admit(manifest: Manifest, inputs: Mapping[str, Tensor], outputs: Sequence[str], max_rows: int) -> Admitted:
+    """Checks names, datatypes, ranks, sizes and row count, and fills in absent optional inputs.
+
+    Raises SignatureMismatch, ParameterInvalid (an output named twice), EmptyInput, SequenceTooLong or
+    RowLimitExceeded; the message names the tensor, what was expected and what came.
+    """
+    _check_names(manifest, inputs, outputs)
+    sizes = _Sizes()
+    arrays: dict[str, Array] = {}
+    for spec in manifest.inputs:
+        tensor = inputs.get(spec.name)
+        if tensor is None:
+            continue
+        array = _typed(spec, tensor)
+        if array.ndim != len(spec.axes):
+            raise SignatureMismatch(f"input {spec.name!r}: expected rank {len(spec.axes)}, got shape {array.shape}")
+        for position, (axis, size) in enumerate(zip(spec.axes, array.shape, strict=True)):
+            sizes.take(spec, position, axis, size)
+        arrays[spec.name] = array
+    rows = sizes.rows if sizes.rows is not None else 1
+    if rows > max_rows:
+        raise RowLimitExceeded(
+            f"{rows} rows in one request; the model takes {max_rows}: split the request",
+            {"rows": str(rows), "max_rows": str(max_rows)},
+        )
+    for spec in manifest.inputs:
+        if spec.name not in arrays:
+            arrays[spec.name] = _fill(spec, rows, sizes.lengths)
+    return Admitted(arrays, tuple(outputs), rows, sizes.lengths, (*sizes.free, frozenset(outputs)))
+
+
+def _check_names(manifest: Manifest, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> None:
+    expected = ", ".join(spec.name for spec in manifest.inputs)
+    for name in inputs:
+        if manifest.input(name) is None:
+            raise SignatureMismatch(f"unknown input {_shown(name)}; the model takes {expected}")
+    missing = [spec.name for spec in manifest.inputs if spec.name not in inputs and not spec.optional]
+    if missing:
+        raise SignatureMismatch(f"missing input {', '.join(missing)}; the model takes {expected}")
+    for name in outputs:
+        if manifest.output(name) is None:
+            known = ", ".join(spec.name for spec in manifest.outputs)
+            raise SignatureMismatch(f"unknown output {_shown(name)}; the model gives {known}")
+    if len(set(outputs)) != len(outputs):
+        raise ParameterInvalid("an output is asked for twice")
+
+
+def _typed(spec: InputSpec, tensor: Tensor) -> Array:
+    """The array in the signature's datatype; a mask may come as BOOL where the graph counts in integers."""
+    if tensor.datatype is spec.datatype:
+        return tensor.array
+    if spec.role == "mask" and tensor.datatype is Datatype.BOOL:
+        return tensor.array.astype(NUMPY_DTYPES[spec.datatype])
+    raise SignatureMismatch(f"input {spec.name!r}: expected {spec.datatype}, got {tensor.datatype}")
+
+
+def _fill(spec: InputSpec, rows: int, lengths: Mapping[str, int]) -> Array:
+    """What an absent optional input stands for: a mask of ones over the whole length, other inputs their padding."""
+    shape: list[int] = []
+    for axis in spec.axes:
+        if axis.kind == "row":
+            shape.append(rows)
+        elif axis.kind == "fixed":
+            shape.append(axis.size)
+        elif axis.kind == "length" and axis.name in lengths:
+            shape.append(lengths[axis.name])
+        else:
+            raise SignatureMismatch(f"missing input {spec.name!r}: its shape does not follow from the other inputs")
+    return np.full(shape, 1 if spec.role == "mask" else spec.pad, dtype=NUMPY_DTYPES[spec.datatype])
+
+
+def _shown(name: str) -> str:
+    """A caller's name, short enough for a message."""
+    return repr(name if len(name) <= 64 else name[:61] + "...")

@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+
+from server.batching.admission import admit
+from server.errors import EmptyInput, ParameterInvalid, RowLimitExceeded, SequenceTooLong, SignatureMismatch
+from server.manifest import FixedAxis, FreeAxis, GraphSpec, InputSpec, LengthAxis, Manifest, OutputSpec, RowAxis
+from server.tensors import Datatype, Tensor
+
+IDS = InputSpec(name="ids", datatype=Datatype.INT64, axes=(RowAxis(), LengthAxis(max=8)))
+MASK = InputSpec(name="mask", datatype=Datatype.INT64, axes=(RowAxis(), LengthAxis(max=8)), role="mask", optional=True)
+TYPES = InputSpec(name="types", datatype=Datatype.INT64, axes=(RowAxis(), LengthAxis(max=8)), pad=7, optional=True)
+OUT = OutputSpec(name="out", datatype=Datatype.FP32, axes=(RowAxis(), FixedAxis(size=2)))
+MAP = OutputSpec(name="map", datatype=Datatype.FP32, axes=(RowAxis(), LengthAxis(), LengthAxis()))
+
+
+def manifest(*inputs: InputSpec) -> Manifest:
+    return Manifest(
+        name="m", task="tensors", graphs=(GraphSpec(file="model.onnx", opset=20),), inputs=inputs, outputs=(OUT, MAP)
+    )
+
+
+TEXT = manifest(IDS, MASK, TYPES)
+
+
+def ids(*shape: int) -> dict[str, Tensor]:
+    return {"ids": Tensor.of(np.ones(shape, dtype=np.int64))}
+
+
+def test_absent_mask_is_ones_and_other_optional_inputs_are_their_padding():
+    admitted = admit(TEXT, ids(2, 3), ["out"], max_rows=4)
+    assert admitted.inputs["mask"].tolist() == [[1, 1, 1], [1, 1, 1]]
+    assert admitted.inputs["types"].tolist() == [[7, 7, 7], [7, 7, 7]]
+    assert (admitted.rows, admitted.lengths) == (2, {"length": 3})
+
+
+def test_bool_mask_is_cast_to_the_graphs_integers():
+    mask = Tensor.of(np.array([[True, False]]))
+    admitted = admit(TEXT, {**ids(1, 2), "mask": mask}, ["out"], max_rows=4)
+    assert admitted.inputs["mask"].dtype == np.int64
+    assert admitted.inputs["mask"].tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "error", "says"),
+    [
+        ({}, SignatureMismatch, "missing input ids"),
+        ({**ids(1, 2), "other": Tensor.of(np.zeros(1))}, SignatureMismatch, "unknown input 'other'"),
+        ({"ids": Tensor.of(np.ones((1, 2), dtype=np.int32))}, SignatureMismatch, "expected INT64, got INT32"),
+        (ids(3), SignatureMismatch, "expected rank 2"),
+        (ids(0, 3), EmptyInput, "size 0"),
+        (ids(1, 0), EmptyInput, "size 0"),
+        (ids(5, 2), RowLimitExceeded, "5 rows"),
+        (ids(1, 9), SequenceTooLong, "length 9 is over the model's 8"),
+        ({**ids(1, 2), "mask": Tensor.of(np.ones((2, 2), dtype=np.int64))}, SignatureMismatch, "2 rows"),
+        ({**ids(1, 2), "mask": Tensor.of(np.ones((1, 3), dtype=np.int64))}, SignatureMismatch, "length 3"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(inputs, error, says):
+    with pytest.raises(error) as caught:
+        admit(TEXT, inputs, ["out"], max_rows=4)
+    assert says in caught.value.message
+
+
+def test_fixed_axis_takes_one_size_only():
+    model = manifest(InputSpec(name="x", datatype=Datatype.FP32, axes=(RowAxis(), FixedAxis(size=3))))
+    with pytest.raises(SignatureMismatch, match="expected size 3, got 2"):
+        admit(model, {"x": Tensor.of(np.ones((1, 2), dtype=np.float32))}, ["out"], max_rows=1)
+
+
+@pytest.mark.parametrize(("outputs", "error"), [(["out", "out"], ParameterInvalid), (["nothing"], SignatureMismatch)])
+def test_outputs_are_known_and_asked_for_once(outputs, error):
+    with pytest.raises(error):
+        admit(TEXT, ids(1, 2), outputs, max_rows=4)
+
+
+def test_requests_that_differ_in_free_axes_or_outputs_are_of_different_groups():
+    model = manifest(InputSpec(name="x", datatype=Datatype.FP32, axes=(RowAxis(), FreeAxis())))
+
+    def group(size: int, *outputs: str) -> tuple[object, ...]:
+        return admit(model, {"x": Tensor.of(np.ones((1, size), dtype=np.float32))}, outputs, max_rows=1).group
+
+    assert group(2, "out") == group(2, "out")
+    assert group(2, "out", "map") == group(2, "map", "out")
+    assert group(2, "out") != group(3, "out")
+    assert group(2, "out") != group(2, "map")
+
+
+def test_a_callers_long_name_is_cut_in_the_message():
+    with pytest.raises(SignatureMismatch) as caught:
+        admit(TEXT, {**ids(1, 2), "x" * 10_000: Tensor.of(np.zeros(1))}, ["out"], max_rows=1)
+    assert len(caught.value.message) < 200
