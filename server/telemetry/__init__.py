@@ -1,0 +1,1 @@
+"""Metrics, their exposition, logs; the only package that imports prometheus_client."""
