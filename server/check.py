@@ -1,0 +1,66 @@
+"""What can be known before serving: is exactly one runtime installed, is the store readable, does each bundle load."""
+
+from importlib.metadata import distributions
+
+from server.bootstrap import make_loader
+from server.errors import ServeError
+from server.settings import Settings
+from server.store.scan import ModelFolder, Store, StoreUnavailable
+
+RUNTIMES = frozenset({"onnxruntime", "onnxruntime-openvino", "onnxruntime-gpu"})
+"""Distributions that install the same package over each other."""
+
+
+def runtime_problems() -> list[str]:
+    """What is wrong with the installed ONNX Runtime; empty where exactly one distribution is there."""
+    installed = sorted({name for d in distributions() if (name := d.metadata["Name"].lower()) in RUNTIMES})
+    if not installed:
+        return ["no ONNX Runtime is installed; install the extra `cpu`, `openvino` or `gpu`"]
+    if len(installed) > 1:
+        return [f"{' and '.join(installed)} overwrite each other; uninstall both, then install exactly one"]
+    return []
+
+
+def check(settings: Settings) -> int:
+    """Prints a line for each thing checked; returns 0 if all is well, 1 if not.
+
+    A version is loaded as `serve` would load it, golden inputs included, and let go again.
+    """
+    problems = runtime_problems()
+    for problem in problems:
+        print(f"runtime   FAILED  {problem}")
+    if problems:
+        return 1
+    print("runtime   ok")
+    try:
+        snapshot = Store(settings.store.path).scan()
+    except StoreUnavailable as error:
+        print(f"store     FAILED  {error}")
+        return 1
+    print(f"store     ok      {settings.store.path}: {len(snapshot.models)} models")
+    sound = True
+    for name, problem in snapshot.problems.items():
+        sound = False
+        print(f"{name}  FAILED  {problem}")
+    for name, folder in snapshot.models.items():
+        sound &= _check_model(settings, name, folder)
+    return 0 if sound else 1
+
+
+def _check_model(settings: Settings, name: str, folder: ModelFolder) -> bool:
+    sound = not folder.problems
+    for place, problem in folder.problems.items():
+        print(f"{name}/{place}  FAILED  {problem}")
+    loader = make_loader(settings)
+    for version in folder.versions:
+        try:
+            loaded = loader.load(name, version)
+        except ServeError as error:
+            sound = False
+            print(f"{name}/{version}  FAILED  {error.message}")
+            continue
+        loaded.session.close()
+        aliases = ", ".join(alias for alias, target in folder.aliases.items() if target == version)
+        verified = "verified" if loaded.bundle.verified else "unverified"
+        print(f"{name}/{version}  ok      {loaded.bundle.manifest.task}, {verified}{f', {aliases}' if aliases else ''}")
+    return sound

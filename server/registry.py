@@ -1,0 +1,378 @@
+"""(model, version) -> what serves it: follows the store, loads off the serving path, switches in one step.
+
+A version goes UNAVAILABLE -> LOADING -> READY -> UNLOADING -> UNAVAILABLE. The version that a name or an alias leads
+to changes only once the new one is READY; requests in flight finish on the old one. A version that fails to load
+keeps its reason, is not tried again until its files change, and the version policy chooses among the others.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from server.errors import ArtifactCorrupt, ModelNotFound, ModelNotReady, ServeError, VersionNotFound
+from server.servable import LoadedVersion, Servable
+from server.settings import StoreSettings
+from server.store.policy import parse_policy
+from server.store.scan import ModelFolder, StoreSnapshot, StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+DEFAULT_ALIAS = "stable"
+"""A call that names neither version nor alias goes where this alias points, if the model has it."""
+
+
+class VersionState(StrEnum):
+    """Where a version stands."""
+
+    UNAVAILABLE = "UNAVAILABLE"
+    LOADING = "LOADING"
+    READY = "READY"
+    UNLOADING = "UNLOADING"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """One line of the repository index."""
+
+    name: str
+    version: int
+    state: VersionState
+    reason: str
+    aliases: tuple[str, ...]
+    verified: bool
+
+
+class RegistryObserver(Protocol):
+    """Told of every load, on the event loop's thread."""
+
+    def version_loaded(self, model: str, version: int, seconds: float) -> None:
+        """A version became READY."""
+        ...
+
+    def version_refused(self, model: str, version: int, reason: str) -> None:
+        """A version could not be loaded; `reason` is a ServeError's."""
+        ...
+
+    def version_unloaded(self, model: str, version: int) -> None:
+        """A version stopped serving."""
+        ...
+
+
+@dataclass(slots=True)
+class _Version:
+    """What is known of one version folder."""
+
+    state: VersionState = VersionState.UNAVAILABLE
+    reason: str = "not loaded"
+    servable: Servable | None = None
+    failed_stamp: object | None = None
+    """The folder's stamp when loading it failed."""
+
+
+@dataclass(slots=True)
+class _Model:
+    versions: dict[int, _Version] = field(default_factory=dict)
+    aliases: dict[str, int] = field(default_factory=dict)
+    """Where each alias leads now: always to a READY version, even while its new target is loading."""
+    problems: dict[str | int, str] = field(default_factory=dict)
+    """What the last look at the store found unusable."""
+
+    def ready(self) -> dict[int, Servable]:
+        return {
+            number: version.servable
+            for number, version in self.versions.items()
+            if version.state is VersionState.READY and version.servable is not None
+        }
+
+
+class Registry:
+    """All models of one process; every method runs on the event loop's thread."""
+
+    def __init__(
+        self,
+        scan: Callable[[], StoreSnapshot],
+        load: Callable[[str, int], Awaitable[tuple[LoadedVersion, float]]],
+        serve: Callable[[LoadedVersion], Servable],
+        settings: StoreSettings,
+        observer: RegistryObserver,
+    ) -> None:
+        """Wires the registry.
+
+        `load` reads, verifies and warms a version off the event loop and tells the seconds that it took; it raises
+        ServeError, most often ArtifactCorrupt, with a reason for the operator. `serve` makes it take requests.
+        """
+        self._scan = scan
+        self._load = load
+        self._serve = serve
+        self._settings = settings
+        self._observer = observer
+        self._models: dict[str, _Model] = {}
+        self._chosen: set[str] | None = set(settings.models) if settings.models else None
+        if settings.control == "explicit":
+            self._chosen = set(settings.models)
+        self._listeners: list[Callable[[], None]] = []
+        self._lock = asyncio.Lock()
+        self._store_reachable = True
+        self.started = False
+        self.draining = False
+
+    # --- questions --------------------------------------------------------------------------------------------
+
+    def resolve(self, name: str, version: int | None = None, alias: str | None = None) -> Servable:
+        """What serves this version, this alias, or by default the alias `stable` or else the latest version.
+
+        Raises ModelNotFound, VersionNotFound, or ModelNotReady with the reason.
+        """
+        model = self._models.get(name)
+        if model is None:
+            raise ModelNotFound(f"no model named {_shown(name)}")
+        if version is None:
+            version = self._target(name, model, alias)
+        known = model.versions.get(version)
+        if known is None:
+            raise VersionNotFound(f"model {name!r} has no version {version}", {"versions": _listed(model.versions)})
+        if known.state is not VersionState.READY or known.servable is None:
+            raise ModelNotReady(f"model {name!r} version {version} is {known.state.lower()}: {known.reason}")
+        return known.servable
+
+    @staticmethod
+    def _target(name: str, model: _Model, alias: str | None) -> int:
+        if alias is not None:
+            if alias not in model.aliases:
+                raise VersionNotFound(
+                    f"model {name!r} has no alias {_shown(alias)} on a ready version",
+                    {"aliases": _listed(model.aliases)},
+                )
+            return model.aliases[alias]
+        if DEFAULT_ALIAS in model.aliases:
+            return model.aliases[DEFAULT_ALIAS]
+        ready = model.ready()
+        if not ready:
+            reasons = "; ".join(f"version {n}: {v.reason}" for n, v in sorted(model.versions.items()))
+            raise ModelNotReady(f"model {name!r} has no ready version ({reasons or 'no version in the store'})")
+        return max(ready)
+
+    def index(self) -> tuple[IndexEntry, ...]:
+        """Every version of every model in the store, loaded or not, with its state and its reason."""
+        entries = []
+        for name, model in sorted(self._models.items()):
+            for number, version in sorted(model.versions.items()):
+                aliases = tuple(sorted(a for a, target in model.aliases.items() if target == number))
+                verified = version.servable is not None and version.servable.verified
+                entries.append(IndexEntry(name, number, version.state, version.reason, aliases, verified))
+        return tuple(entries)
+
+    def servables(self) -> tuple[Servable, ...]:
+        """Everything that is READY."""
+        return tuple(servable for model in self._models.values() for servable in model.ready().values())
+
+    def ready(self) -> bool:
+        """Whether new requests are welcome: the first look at the store is done and no drain has begun."""
+        return self.started and not self.draining
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Calls `listener` after every change of state."""
+        self._listeners.append(listener)
+
+    def drain(self) -> None:
+        """From now on nothing is ready, and calls are refused; what is in flight goes on."""
+        self.draining = True
+        self._changed()
+
+    def _changed(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+    # --- following the store ----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Loads what the settings ask for; a version that fails is refused, the others serve.
+
+        Raises StoreUnavailable where the store cannot be read.
+        """
+        await self._reconcile(await asyncio.to_thread(self._scan))
+        self.started = True
+        self._changed()
+
+    async def follow(self) -> None:
+        """Looks at the store every `poll_s` seconds, for ever; a store that disappears keeps what is loaded."""
+        while True:
+            await asyncio.sleep(self._settings.poll_s)
+            try:
+                await self.refresh()
+            except StoreUnavailable:
+                continue
+            except Exception:
+                log.exception("a look at the store failed; trying again")
+
+    async def refresh(self) -> None:
+        """Looks at the store once and follows it; StoreUnavailable, logged once, where it cannot be read."""
+        try:
+            snapshot = await asyncio.to_thread(self._scan)
+        except StoreUnavailable as error:
+            if self._store_reachable:
+                log.warning("the store cannot be read; serving what is loaded", extra={"problem": str(error)})
+            self._store_reachable = False
+            raise
+        if not self._store_reachable:
+            log.info("the store can be read again")
+        self._store_reachable = True
+        await self._reconcile(snapshot)
+
+    async def load(self, name: str) -> None:
+        """Loads a model by hand, or brings it up to date.
+
+        Raises ModelNotFound where the store has none of this name, ArtifactCorrupt where no version of it loads.
+        """
+        snapshot = await asyncio.to_thread(self._scan)
+        if name not in snapshot.models:
+            raise ModelNotFound(f"the store has no model named {_shown(name)}")
+        if self._chosen is not None:
+            self._chosen.add(name)
+        for version in self._models.get(name, _Model()).versions.values():
+            version.failed_stamp = None
+        await self._reconcile(snapshot)
+        model = self._models[name]
+        if not model.ready():
+            reasons = "; ".join(f"version {n}: {v.reason}" for n, v in sorted(model.versions.items()))
+            raise ArtifactCorrupt(f"model {name!r} did not load: {reasons or 'it has no version'}")
+
+    async def unload(self, name: str) -> None:
+        """Unloads a model by hand once its requests are answered; it comes back only by `load`.
+
+        Raises ModelNotFound where no such model is known.
+        """
+        if name not in self._models:
+            raise ModelNotFound(f"no model named {_shown(name)}")
+        if self._chosen is None:
+            self._chosen = set(self._models)
+        self._chosen.discard(name)
+        async with self._lock:
+            await self._shrink(name, set())
+
+    async def close(self) -> None:
+        """Unloads everything."""
+        async with self._lock:
+            await asyncio.gather(*(self._shrink(name, set()) for name in list(self._models)))
+
+    async def _reconcile(self, snapshot: StoreSnapshot) -> None:
+        async with self._lock:
+            for name in set(self._models) - set(snapshot.models):
+                await self._shrink(name, set())
+                del self._models[name]
+            await asyncio.gather(*(self._follow_model(name, folder) for name, folder in snapshot.models.items()))
+            self._changed()
+
+    async def _follow_model(self, name: str, folder: ModelFolder) -> None:
+        """Loads what the policy wants, falling back past versions that fail, then lets go of the rest."""
+        model = self._models.setdefault(name, _Model())
+        for number in folder.versions:
+            model.versions.setdefault(number, _Version())
+        self._note_problems(name, model, folder)
+        while True:
+            wanted = set() if not self._is_chosen(name) else self._wanted(name, model, folder)
+            missing = [number for number in sorted(wanted) if model.versions[number].state is not VersionState.READY]
+            if not missing:
+                break
+            await asyncio.gather(*(self._bring_up(name, number, folder) for number in missing))
+        self._move_aliases(model, folder)
+        wanted |= set(model.aliases.values()) & set(model.ready())
+        await self._shrink(name, wanted)
+        for number in set(model.versions) - set(folder.versions) - set(folder.problems) - wanted:
+            del model.versions[number]
+
+    def _wanted(self, name: str, model: _Model, folder: ModelFolder) -> set[int]:
+        sound = {
+            number
+            for number, stamp in folder.versions.items()
+            if model.versions[number].failed_stamp is None or model.versions[number].failed_stamp != stamp
+        }
+        aliases = {alias: number for alias, number in folder.aliases.items() if number in sound}
+        own = self._settings.version_policies.get(name) or folder.version_policy
+        return set(parse_policy(own or self._settings.version_policy).choose(sound, aliases))
+
+    def _is_chosen(self, name: str) -> bool:
+        return self._chosen is None or name in self._chosen
+
+    @staticmethod
+    def _note_problems(name: str, model: _Model, folder: ModelFolder) -> None:
+        """What the scan found unusable stands in the index with its reason, and in the log once."""
+        for place, problem in folder.problems.items():
+            if isinstance(place, int):
+                version = model.versions.setdefault(place, _Version())
+                if version.servable is None:
+                    version.reason = problem
+            if model.problems.get(place) != problem:
+                log.warning("unusable in the store", extra={"model": name, "place": str(place), "problem": problem})
+        model.problems = dict(folder.problems)
+
+    @staticmethod
+    def _move_aliases(model: _Model, folder: ModelFolder) -> None:
+        """Moves each alias whose target is ready, all in one step; one whose target is not stays where it was."""
+        ready = model.ready()
+        moved = {alias: number for alias, number in folder.aliases.items() if number in ready}
+        stayed = {
+            alias: number
+            for alias, number in model.aliases.items()
+            if alias in folder.aliases and alias not in moved and number in ready
+        }
+        model.aliases = {**stayed, **moved}
+        for number, servable in ready.items():
+            servable.aliases = tuple(sorted(alias for alias, target in model.aliases.items() if target == number))
+
+    async def _bring_up(self, name: str, number: int, folder: ModelFolder) -> None:
+        version = self._models[name].versions[number]
+        version.state, version.reason = VersionState.LOADING, "loading"
+        self._changed()
+        try:
+            loaded, seconds = await self._load(name, number)
+            version.servable = self._serve(loaded)
+        except ServeError as error:
+            self._refuse(name, number, version, error.message, error.reason)
+            version.failed_stamp = folder.versions[number]
+        except Exception:
+            log.exception("a version failed to load", extra={"model": name, "version": number})
+            self._refuse(name, number, version, "failed to load; the log has the cause", "UNEXPECTED")
+            version.failed_stamp = folder.versions[number]
+        else:
+            version.state, version.reason, version.failed_stamp = VersionState.READY, "", None
+            log.info("version ready", extra={"model": name, "version": number, "seconds": round(seconds, 3)})
+            self._observer.version_loaded(name, number, seconds)
+        self._changed()
+
+    def _refuse(self, name: str, number: int, version: _Version, message: str, reason: str) -> None:
+        version.state, version.reason = VersionState.UNAVAILABLE, message
+        log.error("version refused", extra={"model": name, "version": number, "problem": message})
+        self._observer.version_refused(name, number, reason)
+
+    async def _shrink(self, name: str, keep: Iterable[int]) -> None:
+        """Unloads every loaded version that is not in `keep`: no new requests at once, then the old ones finish."""
+        model = self._models[name]
+        leaving = [
+            (number, version, version.servable)
+            for number, version in model.versions.items()
+            if version.servable is not None and number not in keep
+        ]
+        for _, version, _ in leaving:
+            version.state, version.reason, version.servable = VersionState.UNLOADING, "unloading", None
+        model.aliases = {alias: target for alias, target in model.aliases.items() if target in model.ready()}
+        if leaving:
+            self._changed()
+        for number, version, servable in leaving:
+            await servable.close()
+            version.state, version.reason = VersionState.UNAVAILABLE, "not loaded"
+            self._observer.version_unloaded(name, number)
+            log.info("version unloaded", extra={"model": name, "version": number})
+        if leaving:
+            self._changed()
+
+
+def _listed(names: Iterable[object]) -> str:
+    return ", ".join(sorted(str(name) for name in names))
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= 64 else name[:61] + "...")

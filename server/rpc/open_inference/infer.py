@@ -1,0 +1,136 @@
+"""ModelInfer: named tensors in, named tensors out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from server.clock import Clock
+from server.errors import ParameterInvalid, SignatureMismatch
+from server.manifest import Manifest, OutputSpec
+from server.registry import Registry
+from server.rpc.addressing import find, shown
+from server.rpc.calls import Call
+from server.rpc.open_inference.attention_bound import check_attention_bytes
+from server.rpc.open_inference.classification import top_classes
+from server.rpc.open_inference.codec_input import codec_input, infer_contents
+from server.rpc.open_inference.parameters import (
+    RequestParameters,
+    check_input_parameters,
+    read_class_count,
+    read_parameters,
+)
+from server.rpc.open_inference.tensors import read_inputs, write_raw
+from server.rpc.rows import lengths_of, rows_of
+from server.servable import Servable
+from server.settings import SecuritySettings
+from server.tensors import Array, Datatype, bf16_to_float32
+from server.wire.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
+
+
+@dataclass(frozen=True, slots=True)
+class OutputChoice:
+    """An output that the caller wants: the tensor itself, or its largest classes."""
+
+    spec: OutputSpec
+    class_count: int = 0
+    """0: the tensor itself."""
+
+
+class Inference:
+    """Answers ModelInfer over the registry's models."""
+
+    def __init__(self, registry: Registry, security: SecuritySettings, clock: Clock) -> None:
+        self._registry = registry
+        self._security = security
+        self._clock = clock
+
+    async def infer(self, request: ModelInferRequest, call: Call) -> ModelInferResponse:
+        """Validates, infers, and answers with the outputs in the order asked for.
+
+        Raises ModelNotFound, VersionNotFound, ModelNotReady; NotImplementedHere and ParameterInvalid for parameters;
+        SignatureMismatch, MalformedTensor, PayloadTooLarge, AttentionTooLarge; what `Servable.infer` raises.
+        """
+        servable = find(self._registry, request.model_name, request.model_version)
+        call.served_by(servable.name, servable.version)
+        parameters = read_parameters(request)
+        for item in request.inputs:
+            check_input_parameters(item)
+        choices = choose_outputs(request, servable.manifest)
+        bounded = replace(call, deadline=self._deadline(call, parameters))
+        outputs = await self._run(servable, request, choices, bounded, parameters)
+        return respond(request, servable, choices, outputs)
+
+    async def _run(
+        self,
+        servable: Servable,
+        request: ModelInferRequest,
+        choices: tuple[OutputChoice, ...],
+        call: Call,
+        parameters: RequestParameters,
+    ) -> Mapping[str, Array]:
+        inputs = read_inputs(request, self._security.max_tensor_bytes)
+        names = [choice.spec.name for choice in choices]
+        contents = codec_input(servable, inputs)
+        if contents is not None:
+            return await infer_contents(servable, contents, names, call, parameters, self._security)
+        arrays = {name: tensor.array for name, tensor in inputs.items()}
+        rows, lengths = rows_of(servable.manifest, arrays), lengths_of(servable.manifest, arrays)
+        check_attention_bytes(
+            servable.manifest, names, rows, lambda name: lengths.get(name, 1), self._security.max_attention_bytes
+        )
+        answer = await servable.infer(
+            inputs, names, request_id=call.request_id, deadline=call.deadline, priority=parameters.priority
+        )
+        return answer.outputs
+
+    def _deadline(self, call: Call, parameters: RequestParameters) -> float | None:
+        """The earlier of gRPC's deadline and the `timeout` parameter, in the clock's seconds."""
+        if parameters.timeout_s is None:
+            return call.deadline
+        timeout = self._clock.now() + parameters.timeout_s
+        return timeout if call.deadline is None else min(timeout, call.deadline)
+
+
+def choose_outputs(request: ModelInferRequest, manifest: Manifest) -> tuple[OutputChoice, ...]:
+    """The outputs asked for; where none is named, all but the attention maps.
+
+    Raises SignatureMismatch for a name that is unknown or doubled, ParameterInvalid for classes of an output
+    that holds no numbers, and what `read_class_count` raises.
+    """
+    if not request.outputs:
+        return tuple(OutputChoice(spec) for spec in manifest.outputs if spec.role != "attention")
+    choices: dict[str, OutputChoice] = {}
+    for item in request.outputs:
+        spec = manifest.output(item.name)
+        if spec is None:
+            known = ", ".join(spec.name for spec in manifest.outputs)
+            raise SignatureMismatch(f"unknown output {shown(item.name)}; the model gives {known}")
+        if item.name in choices:
+            raise SignatureMismatch(f"output {shown(item.name)} is asked for twice")
+        class_count = read_class_count(item)
+        if class_count and spec.datatype in (Datatype.BYTES, Datatype.BOOL):
+            raise ParameterInvalid(f"output {item.name!r} is {spec.datatype}; classification needs numbers")
+        choices[item.name] = OutputChoice(spec, class_count)
+    return tuple(choices.values())
+
+
+def respond(
+    request: ModelInferRequest, servable: Servable, choices: tuple[OutputChoice, ...], outputs: Mapping[str, Array]
+) -> ModelInferResponse:
+    """The reply: raw contents only, the caller's id echoed."""
+    response = ModelInferResponse(model_name=servable.name, model_version=str(servable.version), id=request.id)
+    for choice in choices:
+        datatype, array = _output(servable, choice, outputs[choice.spec.name])
+        response.outputs.add(name=choice.spec.name, datatype=datatype.value, shape=array.shape)
+        response.raw_output_contents.append(write_raw(datatype, array))
+    return response
+
+
+def _output(servable: Servable, choice: OutputChoice, array: Array) -> tuple[Datatype, Array]:
+    spec = choice.spec
+    if not choice.class_count:
+        return spec.datatype, array
+    scores = bf16_to_float32(array.view(np.uint16)) if spec.datatype is Datatype.BF16 else array
+    labels = servable.labels if spec.role in ("logits", "probabilities") else ()
+    return Datatype.BYTES, top_classes(scores, choice.class_count, labels, batched=servable.manifest.batched)

@@ -1,0 +1,291 @@
+import asyncio
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import pytest
+
+from server.errors import ArtifactCorrupt, ModelNotFound, ModelNotReady, VersionNotFound
+from server.registry import Registry, VersionState
+from server.settings import StoreSettings
+from server.store.scan import ModelFolder, Stamp, StoreSnapshot, StoreUnavailable
+
+
+@dataclass
+class FakeServable:
+    """Stands where a Servable would; `close` waits for `finished`, as one with requests in flight does."""
+
+    name: str
+    version: int
+    aliases: tuple[str, ...] = ()
+    verified: bool = True
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
+    closed: bool = False
+
+    async def close(self) -> None:
+        await self.finished.wait()
+        self.closed = True
+
+
+class World:
+    """A store, a loader and an observer that tests arrange by hand."""
+
+    def __init__(self, **settings) -> None:
+        self.models: dict[str, ModelFolder] = {}
+        self.reachable = True
+        self.corrupt: dict[tuple[str, int], Exception] = {}
+        self.loads: list[tuple[str, int]] = []
+        self.told: list[str] = []
+        self.made: dict[tuple[str, int], FakeServable] = {}
+        self.busy: set[tuple[str, int]] = set()
+        self.registry = Registry(self.scan, self.load, self.serve, StoreSettings(**settings), self)
+
+    def put(self, name: str, *versions: int, stamp: str = "a", **aliases: int) -> None:
+        self.models[name] = ModelFolder({n: Stamp(f"{stamp}{n}", has_manifest=True) for n in versions}, aliases)
+
+    def scan(self) -> StoreSnapshot:
+        if not self.reachable:
+            raise StoreUnavailable("gone")
+        return StoreSnapshot(dict(self.models))
+
+    async def load(self, name: str, version: int):
+        self.loads.append((name, version))
+        if (name, version) in self.corrupt:
+            raise self.corrupt[name, version]
+        return SimpleNamespace(name=name, version=version), 0.5
+
+    def serve(self, loaded) -> FakeServable:
+        servable = FakeServable(loaded.name, loaded.version)
+        if (loaded.name, loaded.version) not in self.busy:
+            servable.finished.set()
+        self.made[loaded.name, loaded.version] = servable
+        return servable
+
+    def version_loaded(self, model: str, version: int, seconds: float) -> None:
+        self.told.append(f"loaded {model}/{version}")
+
+    def version_refused(self, model: str, version: int, reason: str) -> None:
+        self.told.append(f"refused {model}/{version} {reason}")
+
+    def version_unloaded(self, model: str, version: int) -> None:
+        self.told.append(f"unloaded {model}/{version}")
+
+    def states(self) -> dict[str, str]:
+        return {f"{entry.name}/{entry.version}": entry.state.value for entry in self.registry.index()}
+
+
+async def test_the_latest_version_is_served_and_older_ones_are_not():
+    world = World()
+    world.put("m", 1, 2)
+    await world.registry.start()
+    assert world.registry.resolve("m").version == 2
+    assert world.states() == {"m/1": "UNAVAILABLE", "m/2": "READY"}
+    with pytest.raises(ModelNotReady, match="not loaded"):
+        world.registry.resolve("m", version=1)
+
+
+async def test_unknown_names_versions_and_aliases_are_told_apart():
+    world = World()
+    world.put("m", 1)
+    await world.registry.start()
+    with pytest.raises(ModelNotFound):
+        world.registry.resolve("n")
+    with pytest.raises(VersionNotFound) as caught:
+        world.registry.resolve("m", version=7)
+    assert caught.value.metadata == {"versions": "1"}
+    with pytest.raises(VersionNotFound):
+        world.registry.resolve("m", alias="canary")
+
+
+async def test_a_new_version_takes_over_in_one_step_and_the_old_one_finishes_its_requests():
+    world = World()
+    world.busy.add(("m", 1))
+    world.put("m", 1)
+    await world.registry.start()
+    world.put("m", 1, 2)
+    refreshing = asyncio.ensure_future(world.registry.refresh())
+    while world.states().get("m/1") != "UNLOADING":
+        await asyncio.sleep(0)
+    assert world.registry.resolve("m").version == 2
+    assert not refreshing.done()
+    world.made["m", 1].finished.set()
+    await refreshing
+    assert world.made["m", 1].closed
+    assert world.told == ["loaded m/1", "loaded m/2", "unloaded m/1"]
+
+
+async def test_a_corrupt_new_version_is_refused_with_its_reason_while_the_old_one_keeps_serving():
+    world = World()
+    world.put("m", 1)
+    await world.registry.start()
+    world.corrupt["m", 2] = ArtifactCorrupt("model.onnx differs from its digest")
+    world.put("m", 1, 2)
+    await world.registry.refresh()
+    assert world.registry.resolve("m").version == 1
+    entry = world.registry.index()[1]
+    assert (entry.state, entry.reason) == (VersionState.UNAVAILABLE, "model.onnx differs from its digest")
+    assert world.told[-1] == "refused m/2 ARTIFACT_CORRUPT"
+
+
+async def test_a_version_that_failed_is_tried_again_only_when_its_files_change():
+    world = World()
+    world.corrupt["m", 1] = ArtifactCorrupt("truncated")
+    world.put("m", 1)
+    await world.registry.start()
+    await world.registry.refresh()
+    assert world.loads == [("m", 1)]
+    del world.corrupt["m", 1]
+    world.put("m", 1, stamp="b")
+    await world.registry.refresh()
+    assert world.registry.resolve("m").version == 1
+
+
+async def test_at_start_a_corrupt_latest_version_falls_back_to_the_one_before():
+    world = World()
+    world.corrupt["m", 3] = ArtifactCorrupt("truncated")
+    world.corrupt["m", 2] = RuntimeError("a bug")
+    world.put("m", 1, 2, 3)
+    await world.registry.start()
+    assert world.registry.resolve("m").version == 1
+    assert "refused m/2 UNEXPECTED" in world.told
+
+
+async def test_an_alias_is_served_beside_the_latest_and_leads_the_default():
+    world = World()
+    world.put("m", 1, 2, stable=1, canary=2)
+    await world.registry.start()
+    assert world.registry.resolve("m").version == 1
+    assert world.registry.resolve("m", alias="canary").version == 2
+    assert world.registry.resolve("m").aliases == ("stable",)
+
+
+async def test_an_alias_moves_and_moves_back_in_one_step():
+    world = World()
+    world.put("m", 1, 2, stable=1)
+    await world.registry.start()
+    world.put("m", 1, 2, stable=2)
+    await world.registry.refresh()
+    assert world.registry.resolve("m").version == 2
+    world.put("m", 1, 2, stable=1)
+    await world.registry.refresh()
+    assert world.registry.resolve("m").version == 1
+
+
+async def test_an_alias_whose_new_target_fails_stays_where_it_was():
+    world = World()
+    world.put("m", 1, stable=1)
+    await world.registry.start()
+    world.corrupt["m", 2] = ArtifactCorrupt("truncated")
+    world.put("m", 1, 2, stable=2)
+    await world.registry.refresh()
+    assert world.registry.resolve("m", alias="stable").version == 1
+
+
+async def test_an_old_version_with_an_alias_survives_when_its_alias_cannot_move():
+    world = World()
+    world.put("m", 1, stable=1)
+    await world.registry.start()
+    world.corrupt["m", 3] = ArtifactCorrupt("truncated")
+    world.put("m", 1, 2, 3, stable=3)
+    await world.registry.refresh()
+    assert world.registry.resolve("m").version == 1
+    assert world.registry.resolve("m", version=2).version == 2
+
+
+async def test_a_store_that_disappears_keeps_what_is_loaded_and_recovers():
+    world = World()
+    world.put("m", 1)
+    await world.registry.start()
+    world.reachable = False
+    with pytest.raises(StoreUnavailable):
+        await world.registry.refresh()
+    assert world.registry.resolve("m").version == 1
+    world.reachable = True
+    world.put("m", 1, 2)
+    await world.registry.refresh()
+    assert world.registry.resolve("m").version == 2
+
+
+async def test_a_model_that_leaves_the_store_is_unloaded_and_forgotten():
+    world = World()
+    world.put("m", 1)
+    await world.registry.start()
+    world.models.clear()
+    await world.registry.refresh()
+    assert world.made["m", 1].closed
+    with pytest.raises(ModelNotFound):
+        world.registry.resolve("m")
+
+
+async def test_what_was_unloaded_by_hand_is_not_reloaded_by_a_look_at_the_store():
+    world = World()
+    world.put("m", 1)
+    world.put("n", 1)
+    await world.registry.start()
+    await world.registry.unload("m")
+    await world.registry.refresh()
+    assert world.states() == {"m/1": "UNAVAILABLE", "n/1": "READY"}
+    await world.registry.load("m")
+    assert world.registry.resolve("m").version == 1
+
+
+async def test_explicit_control_loads_only_what_is_asked_for():
+    world = World(control="explicit", models=("m",))
+    world.put("m", 1)
+    world.put("n", 1)
+    await world.registry.start()
+    assert world.states() == {"m/1": "READY", "n/1": "UNAVAILABLE"}
+    await world.registry.load("n")
+    assert world.registry.resolve("n").version == 1
+    with pytest.raises(ModelNotFound):
+        await world.registry.load("o")
+
+
+async def test_loading_a_corrupt_model_by_hand_says_why():
+    world = World(control="explicit")
+    world.corrupt["m", 1] = ArtifactCorrupt("truncated")
+    world.put("m", 1)
+    await world.registry.start()
+    with pytest.raises(ArtifactCorrupt, match="version 1: truncated"):
+        await world.registry.load("m")
+
+
+@pytest.mark.parametrize(
+    ("policy", "own", "expected"),
+    [("all", {}, [1, 2, 3]), ("latest:2", {}, [2, 3]), ("all", {"m": "specific:1,3"}, [1, 3])],
+)
+async def test_the_version_policy_chooses_and_a_models_own_wins(policy, own, expected):
+    world = World(version_policy=policy, version_policies=own)
+    world.put("m", 1, 2, 3)
+    await world.registry.start()
+    assert [servable.version for servable in world.registry.servables()] == expected
+
+
+async def test_what_the_scan_found_unusable_stands_in_the_index():
+    world = World()
+    world.models["m"] = ModelFolder({1: Stamp("a", has_manifest=True)}, {}, None, {2: "is a link out of the store"})
+    await world.registry.start()
+    assert [(entry.version, entry.reason) for entry in world.registry.index()] == [
+        (1, ""),
+        (2, "is a link out of the store"),
+    ]
+
+
+async def test_listeners_hear_every_change_and_readiness_ends_with_the_drain():
+    world = World()
+    world.put("m", 1)
+    heard: list[bool] = []
+    world.registry.subscribe(lambda: heard.append(world.registry.ready()))
+    await world.registry.start()
+    assert heard[0] is False
+    assert heard[-1] is True
+    world.registry.drain()
+    assert heard[-1] is False
+
+
+async def test_closing_unloads_everything():
+    world = World()
+    world.put("m", 1)
+    world.put("n", 1, 2)
+    await world.registry.start()
+    await world.registry.close()
+    assert all(servable.closed for servable in world.made.values())
