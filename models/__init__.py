@@ -1,0 +1,1 @@
+"""Training and publishing: data -> network -> checkpoint -> export -> verify -> publish."""

@@ -1,0 +1,54 @@
+"""What every mechanism that compares queries with keys shares: score, normalise, mix."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from models.attention.masks import masked_softmax
+
+
+class Attended(NamedTuple):
+    """What a mechanism returns.
+
+    context: the values, mixed by the weights.
+    weights: how much each query took from each key: (...,T,S), before dropout, each row summing to one or to zero.
+    """
+
+    context: Tensor
+    weights: Tensor
+
+
+class Mechanism(nn.Module, ABC):
+    """Attention of queries over keys; a subclass defines the score, and nothing else.
+
+    `dropout` in [0, 1] drops weights while training (Vaswani et al. 2017, 5.4 by its reference code), after they are
+    normalised and only where they mix the values: the weights returned stay whole.
+    """
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+
+    @abstractmethod
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        """Compares each query with each key: (...,T,Kq), (...,S,Kk) -> scores (...,T,S)."""
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Attended:
+        """Mixes values by score: (...,T,Kq), (...,S,Kk), (...,S,Kv) -> context (...,T,Kv), weights (...,T,S).
+
+        `mask` is bool, broadcasts to (...,T,S), True may attend; a query with no key, because all are masked or
+        S = 0, gets zeros. A value must be finite even where it is masked, because zero times infinity is NaN.
+        Raises ValueError if key and value differ in S, if the widths do not suit the score, or the mask does not fit.
+        """
+        if key.shape[-2] != value.shape[-2]:
+            raise ValueError(f"key has {key.shape[-2]} positions and value {value.shape[-2]}: they must be as many")
+        weights = masked_softmax(self.score(query, key), mask)
+        context: Tensor = self.dropout(weights) @ value  # (...,T,S) @ (...,S,Kv)
+        return Attended(context, weights)
+
+
+def check_width(name: str, tensor: Tensor, width: int) -> None:
+    """Raises ValueError unless the last axis of `tensor`, called `name` in the message, is `width` wide."""
+    if tensor.shape[-1] != width:
+        raise ValueError(f"{name} is {tensor.shape[-1]} wide, expected {width}")
