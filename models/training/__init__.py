@@ -1,0 +1,1 @@
+"""The trainer: data in, a checkpoint folder with its measured quality out."""

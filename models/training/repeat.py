@@ -1,0 +1,52 @@
+"""Measures a finished training again, from its checkpoint folder and the data it names."""
+
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_model
+
+from models.checkpoint import Record, read_record
+from models.registry import RegisteredModel
+from models.training.errors import TrainingRefused
+from models.training.evaluate import measure
+from server.manifest import CHECKPOINT_FILE
+
+
+def repeat_quality(model: RegisteredModel, checkpoint: Path) -> Record:
+    """The checkpoint's record with the quality as it is measured now, the baseline included.
+
+    Raises TrainingRefused if there is no such checkpoint, it is of another model, or the data is not what it was
+    trained on any more; models.data.DataError if the data cannot be read.
+    """
+    record = _read(checkpoint)
+    if record.model != model.name:
+        raise TrainingRefused(f"{checkpoint} is a checkpoint of {record.model}, not of {model.name}")
+    data = None if record.data.source == model.task.source else record.data.source
+    config = type(model.config)(**record.config)
+    network = model.task.build(config)
+    with TemporaryDirectory() as copy:
+        for name in record.files:
+            shutil.copyfile(checkpoint / name, Path(copy) / name)
+        prepared = model.task.prepare(config, Path(copy), data, record.seed)
+        if prepared.provenance.fingerprint != record.data.fingerprint:
+            raise TrainingRefused(
+                f"{record.data.source} is not what {checkpoint} was trained on: examples changed since, perhaps with a "
+                "library's version, so that its held-out quality cannot be measured again"
+            )
+        try:
+            load_model(network, checkpoint / CHECKPOINT_FILE)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise TrainingRefused(f"{checkpoint / CHECKPOINT_FILE} does not hold this network's weights") from error
+        value, examples = measure(model.task, network, prepared.test)
+        quality = model.task.quality(value, examples, prepared)
+    return record.model_copy(update={"quality": quality})
+
+
+def _read(checkpoint: Path) -> Record:
+    try:
+        return read_record(checkpoint)
+    except (OSError, ValidationError) as error:
+        raise TrainingRefused(f"no readable checkpoint in {checkpoint}: train one first") from error

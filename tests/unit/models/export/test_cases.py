@@ -1,0 +1,70 @@
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.export.cases import BATCH_SIZES, LENGTHS, generated_cases, sample_rows, unseen_lengths
+from models.export.example import EXAMPLE_LENGTH
+from models.export.failure import CheckpointUnusable
+from models.export.rows import row_lengths
+from server.manifest import FixedAxis, InputSpec, LengthAxis, RowAxis
+from server.tensors import NUMPY_DTYPES, Datatype
+
+
+def ids(bound):
+    return (InputSpec(name="ids", datatype=Datatype.INT64, axes=(RowAxis(), LengthAxis(max=bound))),)
+
+
+def test_every_sample_becomes_a_row_of_the_inputs_datatypes(trained, candidate):
+    rows = sample_rows(trained, candidate)
+    assert len(rows) == len(trained.samples()) == 5
+    for row in rows:
+        assert {spec.name: NUMPY_DTYPES[spec.datatype] for spec in trained.signature.inputs} == {
+            name: array.dtype for name, array in row.items()
+        }
+        assert all(array.shape[0] == 1 for array in row.values())
+
+
+@pytest.mark.parametrize("model", ["digits"], indirect=True)
+def test_sample_that_the_codec_cannot_read_is_named(trained, candidate, tmp_path):
+    broken = replace(trained, directory=shutil.copytree(trained.directory, tmp_path / "checkpoint"))
+    (broken.directory / "samples" / "3.png").write_bytes(b"no image")
+    with pytest.raises(CheckpointUnusable, match=r"sample 3\.png"):
+        sample_rows(broken, candidate)
+
+
+def test_checkpoint_without_samples_is_unusable(trained, candidate, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointUnusable, match="no samples"):
+        sample_rows(replace(trained, directory=tmp_path / "empty"), candidate)
+
+
+def test_lengths_go_up_to_the_models_longest_and_avoid_the_traced_one():
+    assert unseen_lengths(ids(64)) == (1, 2, 12, 40, 64)
+    assert unseen_lengths(ids(None)) == LENGTHS
+    assert unseen_lengths(ids(EXAMPLE_LENGTH)) == (1, 2)
+
+
+def test_model_without_length_axes_is_tried_at_every_batch_size_once():
+    inputs = (InputSpec(name="pixels", datatype=Datatype.FP32, axes=(RowAxis(), FixedAxis(size=3))),)
+    samples = [{"pixels": np.zeros((1, 3), dtype=np.float32)}]
+    assert [len(case) for case in generated_cases(samples, inputs, seed=0)] == list(BATCH_SIZES)
+
+
+def test_generated_batches_mix_lengths_and_draw_values_from_the_samples():
+    samples = [{"ids": np.array([[3, 5]])}, {"ids": np.array([[9]])}]
+    cases = list(generated_cases(samples, ids(64), seed=0))
+    assert {len(case) for case in cases} == set(BATCH_SIZES)
+    longest = {max(row_lengths(row, ids(64))["length"] for row in case) for case in cases}
+    assert longest == set(unseen_lengths(ids(64)))
+    assert any(len({row["ids"].shape for row in case}) > 1 for case in cases)
+    assert {value for case in cases for row in case for value in row["ids"].ravel()} == {3, 5, 9}
+
+
+def test_same_seed_generates_the_same_cases():
+    samples = [{"ids": np.arange(50)[None]}]
+    first, second = (list(generated_cases(samples, ids(64), seed=4)) for _ in range(2))
+    for ours, theirs in zip(first, second, strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(one["ids"], other["ids"])

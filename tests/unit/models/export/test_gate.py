@@ -1,0 +1,70 @@
+import pytest
+
+from models.export.bundle import read_candidate
+from models.export.failure import PublishRefused
+from models.export.gate import check_earned
+from server.manifest import Baseline, QualityReport
+from tests.support.bundles import tiny_candidate
+
+
+@pytest.fixture
+def manifest(model):
+    return read_candidate(tiny_candidate(model))
+
+
+def quality(value, required=0.9, baseline=None):
+    named = None if baseline is None else Baseline(name="bag of words", value=baseline)
+    return QualityReport(metric="accuracy", value=value, required=required, examples=50, baseline=named)
+
+
+def with_parity(manifest, **changes):
+    return manifest.model_copy(update={"parity": manifest.parity.model_copy(update=changes)})
+
+
+def test_verified_bundle_of_good_quality_passes(manifest):
+    check_earned(manifest)
+
+
+@pytest.mark.parametrize("report", [quality(0.9), quality(0.91, required=0.91, baseline=0.9)])
+def test_quality_at_what_is_required_passes(manifest, report):
+    check_earned(manifest.model_copy(update={"quality": report}))
+
+
+@pytest.mark.parametrize(
+    ("report", "message"),
+    [
+        (None, "no quality report"),
+        (quality(0.8999), "accuracy 0.8999 on 50 examples is below the required 0.9000"),
+        (quality(float("nan")), "below the required"),
+        (quality(0.95, required=0.96, baseline=0.95), r"\(baseline, bag of words: 0.9500\) is below the required 0.96"),
+    ],
+)
+def test_quality_that_is_missing_or_too_low_is_refused(manifest, report, message):
+    with pytest.raises(PublishRefused, match=message):
+        check_earned(manifest.model_copy(update={"quality": report}))
+
+
+def test_bundle_without_parity_is_refused_with_the_command_that_measures_it(manifest):
+    with pytest.raises(PublishRefused, match="python -m models verify"):
+        check_earned(manifest.model_copy(update={"parity": None}))
+
+
+def test_parity_over_its_tolerance_is_refused(manifest):
+    worse = tuple(parity.model_copy(update={"max_error": 1.0}) for parity in manifest.parity.outputs)
+    with pytest.raises(PublishRefused, match=f"{worse[0].output}.* over the tolerance"):
+        check_earned(with_parity(manifest, outputs=worse))
+
+
+def test_parity_against_a_laxer_tolerance_than_the_graphs_is_refused(manifest):
+    with pytest.raises(PublishRefused, match=r"model\.onnx is over the tolerance"):
+        check_earned(with_parity(manifest, tolerance=0.5))
+
+
+def test_parity_that_is_silent_on_an_output_is_refused(manifest):
+    with pytest.raises(PublishRefused, match="did not measure attention_0"):
+        check_earned(with_parity(manifest, outputs=manifest.parity.outputs[:1]))
+
+
+def test_proof_without_the_digest_of_the_graph_is_none(manifest):
+    with pytest.raises(PublishRefused, match="not verified"):
+        check_earned(manifest.model_copy(update={"files": {}}))

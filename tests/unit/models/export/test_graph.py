@@ -1,0 +1,166 @@
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from onnx import helper
+from torch import nn
+
+from models.export.failure import GraphInvalid
+from models.export.graph import GRAPH_FILE, OPSET, WEIGHTS_FILE, check_graph, export_graph
+from models.tasks.task import Signature
+from server.manifest import FixedAxis, InputSpec, LengthAxis, OutputSpec, RowAxis
+from server.runtime.session import Session
+from server.tensors import Datatype
+
+ROW, LENGTH, WIDTH = RowAxis(), LengthAxis(), FixedAxis(size=4)
+
+
+class Gate(nn.Module):
+    """Two inputs of one length, two outputs; named so that a swap of either would show."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, values, mask):
+        return {"gated": self.linear(values) * mask.unsqueeze(-1), "kept": mask.sum(dim=1)}
+
+
+def flatten(output):
+    return output["gated"], output["kept"]
+
+
+def signature(gated="gated"):
+    return Signature(
+        # Not in the order of forward's arguments: they are matched by name.
+        inputs=(
+            InputSpec(name="mask", datatype=Datatype.BOOL, axes=(ROW, LENGTH), role="mask"),
+            InputSpec(name="values", datatype=Datatype.FP32, axes=(ROW, LENGTH, WIDTH)),
+        ),
+        outputs=(
+            OutputSpec(name=gated, datatype=Datatype.FP32, axes=(ROW, LENGTH, WIDTH)),
+            OutputSpec(name="kept", datatype=Datatype.INT64, axes=(ROW,)),
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    torch.manual_seed(0)
+    directory = tmp_path_factory.mktemp("graph")
+    network = Gate()
+    return network, directory, export_graph(network, flatten, signature(), directory, embedded_max_bytes=10**9)
+
+
+def test_graph_answers_like_the_network_at_other_sizes(exported):
+    network, directory, _ = exported
+    session = Session.open(directory / GRAPH_FILE)
+    for rows, length in ((1, 1), (5, 3), (3, 50)):
+        values, mask = torch.randn(rows, length, 4), torch.rand(rows, length) < 0.5
+        gated, kept = flatten(network(values, mask))
+        answered = session.run({"values": values.numpy(), "mask": mask.numpy()})
+        assert torch.allclose(torch.from_numpy(answered["gated"]), gated, atol=1e-6)
+        assert answered["kept"].tolist() == kept.tolist()
+
+
+def test_graph_is_described_as_it_is(exported):
+    _, directory, spec = exported
+    assert (spec.file, spec.opset, spec.maps) == (GRAPH_FILE, OPSET, False)
+    assert onnx.load(directory / GRAPH_FILE).opset_import[0].version == OPSET
+
+
+def test_graph_tells_nothing_of_the_machine_that_made_it(exported):
+    content = (exported[1] / GRAPH_FILE).read_bytes()
+    for trace in (
+        b"site-packages",
+        b".py",
+        b"stack_trace",
+        b"namespace",
+        str(Path.cwd()).encode(),
+        str(Path.home()).encode(),
+    ):
+        assert trace not in content
+
+
+def test_small_weights_are_in_the_graph(exported):
+    assert [path.name for path in exported[1].iterdir()] == [GRAPH_FILE]
+
+
+def test_export_says_nothing_and_leaves_the_network_in_evaluation_mode(tmp_path, capfd):
+    network = Gate().train()
+    export_graph(network, flatten, signature(), tmp_path)
+    assert capfd.readouterr() == ("", "")
+    assert not network.training
+
+
+def test_large_weights_lie_beside_the_graph_without_a_path_of_this_machine(tmp_path):
+    class Wide(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(64, 64)
+
+        def forward(self, values):
+            return self.linear(values)
+
+    wide = FixedAxis(size=64)
+    directory = tmp_path / "somewhere"
+    directory.mkdir()
+    network = Wide()
+    export_graph(
+        network,
+        lambda output: (output,),
+        Signature(
+            inputs=(InputSpec(name="values", datatype=Datatype.FP32, axes=(ROW, wide)),),
+            outputs=(OutputSpec(name="answer", datatype=Datatype.FP32, axes=(ROW, wide)),),
+        ),
+        directory,
+        embedded_max_bytes=1024,
+    )
+    assert (directory / WEIGHTS_FILE).stat().st_size >= 64 * 64 * 4
+    moved = directory.rename(tmp_path / "elsewhere")
+    values = torch.randn(3, 64)
+    answered = Session.open(moved / GRAPH_FILE).run({"values": values.numpy()})["answer"]
+    assert torch.allclose(torch.from_numpy(answered), network(values), atol=1e-5)
+    assert b"somewhere" not in (moved / GRAPH_FILE).read_bytes()
+
+
+def test_output_named_like_an_inner_value_is_still_the_output(exported, tmp_path):
+    inner = [name for node in onnx.load(exported[1] / GRAPH_FILE).graph.node for name in node.output]
+    assert "linear" in inner
+    network = Gate()
+    export_graph(network, flatten, signature(gated="linear"), tmp_path)
+    values, mask = torch.randn(3, 5, 4), torch.rand(3, 5) < 0.5
+    answered = Session.open(tmp_path / GRAPH_FILE).run({"values": values.numpy(), "mask": mask.numpy()})
+    assert torch.allclose(torch.from_numpy(answered["linear"]), flatten(network(values, mask))[0], atol=1e-6)
+
+
+def model_with(outputs, nodes):
+    values = helper.make_tensor_value_info("values", onnx.TensorProto.FLOAT, ["rows", 4])
+    graph = helper.make_graph(nodes, "graph", [values], outputs)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+
+
+def simple_signature(output):
+    return Signature(
+        inputs=(InputSpec(name="values", datatype=Datatype.FP32, axes=(ROW, WIDTH)),),
+        outputs=(OutputSpec(name=output, datatype=Datatype.FP32, axes=(ROW, WIDTH)),),
+    )
+
+
+def test_a_graph_with_two_values_of_one_name_is_refused(tmp_path):
+    answer = helper.make_tensor_value_info("answer", onnx.TensorProto.FLOAT, ["rows", 4])
+    doubled = [helper.make_node("Neg", ["values"], ["answer"]), helper.make_node("Abs", ["values"], ["answer"])]
+    path = tmp_path / GRAPH_FILE
+    path.write_bytes(model_with([answer], doubled).SerializeToString())
+    with pytest.raises(GraphInvalid, match="not a valid ONNX model"):
+        check_graph(path, simple_signature("answer"))
+
+
+def test_a_graph_with_other_outputs_than_its_signature_is_refused(tmp_path):
+    answer = helper.make_tensor_value_info("answer", onnx.TensorProto.FLOAT, ["rows", 4])
+    path = tmp_path / GRAPH_FILE
+    path.write_bytes(model_with([answer], [helper.make_node("Neg", ["values"], ["answer"])]).SerializeToString())
+    check_graph(path, simple_signature("answer"))
+    with pytest.raises(GraphInvalid, match="outputs are answer FP32, but the signature says logits FP32"):
+        check_graph(path, simple_signature("logits"))
