@@ -20,9 +20,16 @@ class FakeServable:
     verified: bool = True
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     closed: bool = False
+    stopped: bool = False
+    fails: bool = False
+
+    def stop_runs(self) -> None:
+        self.stopped = True
 
     async def close(self) -> None:
         await self.finished.wait()
+        if self.fails:
+            raise RuntimeError("closing broke")
         self.closed = True
 
 
@@ -37,6 +44,8 @@ class World:
         self.told: list[str] = []
         self.made: dict[tuple[str, int], FakeServable] = {}
         self.busy: set[tuple[str, int]] = set()
+        self.stuck: asyncio.Event | None = None
+        """While it is there and not set, no load ends."""
         self.registry = Registry(self.scan, self.load, self.serve, StoreSettings(**settings), self)
 
     def put(self, name: str, *versions: int, stamp: str = "a", **aliases: int) -> None:
@@ -49,6 +58,8 @@ class World:
 
     async def load(self, name: str, version: int):
         self.loads.append((name, version))
+        if self.stuck is not None:
+            await self.stuck.wait()
         if (name, version) in self.corrupt:
             raise self.corrupt[name, version]
         return SimpleNamespace(name=name, version=version), 0.5
@@ -106,9 +117,10 @@ async def test_a_new_version_takes_over_in_one_step_and_the_old_one_finishes_its
     while world.states().get("m/1") != "UNLOADING":
         await asyncio.sleep(0)
     assert world.registry.resolve("m").version == 2
-    assert not refreshing.done()
-    world.made["m", 1].finished.set()
     await refreshing
+    assert not world.made["m", 1].closed
+    world.made["m", 1].finished.set()
+    await settle()
     assert world.made["m", 1].closed
     assert world.told == ["loaded m/1", "loaded m/2", "unloaded m/1"]
 
@@ -211,6 +223,7 @@ async def test_a_model_that_leaves_the_store_is_unloaded_and_forgotten():
     await world.registry.start()
     world.models.clear()
     await world.registry.refresh()
+    await settle()
     assert world.made["m", 1].closed
     with pytest.raises(ModelNotFound):
         world.registry.resolve("m")
@@ -289,3 +302,190 @@ async def test_closing_unloads_everything():
     await world.registry.start()
     await world.registry.close()
     assert all(servable.closed for servable in world.made.values())
+
+
+async def settle():
+    """Lets callbacks that are ready run, a look at the store in its thread included."""
+    for _ in range(20):
+        await asyncio.sleep(0.001)
+
+
+async def test_a_version_that_finishes_its_requests_holds_up_no_other_model():
+    world = World()
+    world.busy.add(("m", 1))
+    world.put("m", 1)
+    world.put("n", 1)
+    await world.registry.start()
+    world.put("m", 1, 2)
+    await asyncio.wait_for(world.registry.refresh(), 5)
+    world.put("n", 1, 2)
+    await asyncio.wait_for(world.registry.refresh(), 5)
+    assert world.registry.resolve("n").version == 2
+    assert world.states()["m/1"] == "UNLOADING"
+    world.made["m", 1].finished.set()
+    await settle()
+    assert world.made["m", 1].closed
+    assert world.states()["m/1"] == "UNAVAILABLE"
+
+
+async def test_a_version_that_is_wanted_again_while_it_finishes_comes_back():
+    world = World()
+    world.busy.add(("m", 1))
+    world.put("m", 1, 2, stable=1)
+    await world.registry.start()
+    first = world.made["m", 1]
+    world.put("m", 1, 2, stable=2)
+    await asyncio.wait_for(world.registry.refresh(), 5)
+    world.put("m", 1, 2, stable=1)
+    returning = asyncio.ensure_future(world.registry.refresh())
+    await settle()
+    assert world.registry.resolve("m").version == 2
+    first.finished.set()
+    await returning
+    assert world.registry.resolve("m").version == 1
+    assert world.made["m", 1] is not first
+    assert world.told[-2:] == ["unloaded m/1", "loaded m/1"]
+
+
+async def test_an_unload_whose_caller_goes_away_is_finished_all_the_same():
+    world = World(control="explicit", models=("m",))
+    world.busy.add(("m", 1))
+    world.put("m", 1)
+    await world.registry.start()
+    unloading = asyncio.ensure_future(world.registry.unload("m"))
+    await settle()
+    unloading.cancel()
+    await settle()
+    world.made["m", 1].finished.set()
+    await settle()
+    assert world.made["m", 1].closed
+    assert world.states() == {"m/1": "UNAVAILABLE"}
+    assert world.told[-1] == "unloaded m/1"
+
+
+async def test_a_load_whose_caller_goes_away_leaves_no_version_loading():
+    world = World(control="explicit")
+    world.put("m", 1)
+    await world.registry.start()
+    world.stuck = asyncio.Event()
+    loading = asyncio.ensure_future(world.registry.load("m"))
+    await settle()
+    assert world.states() == {"m/1": "LOADING"}
+    loading.cancel()
+    await settle()
+    assert world.states() == {"m/1": "UNAVAILABLE"}
+    world.stuck = None
+    await world.registry.load("m")
+    assert world.registry.resolve("m").version == 1
+
+
+async def test_closing_while_a_version_finishes_waits_for_it():
+    world = World()
+    world.busy.add(("m", 1))
+    world.put("m", 1)
+    await world.registry.start()
+    world.put("m", 1, 2)
+    following = asyncio.ensure_future(world.registry.refresh())
+    await settle()
+    following.cancel()
+    closing = asyncio.ensure_future(world.registry.close())
+    await settle()
+    assert not closing.done()
+    world.made["m", 1].finished.set()
+    await closing
+    assert all(servable.closed for servable in world.made.values())
+
+
+async def test_a_stop_of_runs_reaches_versions_that_finish_their_requests():
+    world = World()
+    world.busy.add(("m", 1))
+    world.put("m", 1)
+    await world.registry.start()
+    world.put("m", 1, 2)
+    refreshing = asyncio.ensure_future(world.registry.refresh())
+    await settle()
+    world.registry.stop_runs()
+    assert [world.made["m", version].stopped for version in (1, 2)] == [True, True]
+    world.made["m", 1].finished.set()
+    await refreshing
+
+
+async def test_a_version_whose_closing_fails_does_not_stay_unloading(caplog):
+    world = World()
+    world.put("m", 1)
+    await world.registry.start()
+    world.made["m", 1].fails = True
+    world.put("m", 1, 2)
+    await world.registry.refresh()
+    await settle()
+    assert world.states() == {"m/1": "UNAVAILABLE", "m/2": "READY"}
+    assert "broke" in caplog.text
+
+
+async def test_one_models_fault_leaves_the_others_alone(caplog):
+    world = World()
+    world.put("n", 1)
+    world.models["m"] = ModelFolder({1: Stamp("a", has_manifest=True)}, {}, "no policy at all")
+    await world.registry.start()
+    assert world.registry.ready()
+    assert world.registry.resolve("n").version == 1
+    assert "no policy at all" in caplog.text
+
+
+async def test_a_load_by_hand_moves_no_other_model():
+    world = World(control="explicit", models=("m", "n"))
+    world.put("m", 1)
+    world.put("n", 1)
+    await world.registry.start()
+    world.put("m", 1, 2)
+    world.put("n", 1, 2)
+    world.put("o", 1)
+    await world.registry.load("m")
+    assert world.registry.resolve("m").version == 2
+    assert world.registry.resolve("n").version == 1
+    assert world.states()["o/1"] == "UNAVAILABLE"
+
+
+async def test_what_comes_into_the_store_after_an_unload_by_hand_is_served():
+    world = World()
+    world.put("m", 1)
+    await world.registry.start()
+    await world.registry.unload("m")
+    world.put("n", 1)
+    await world.registry.refresh()
+    assert world.states() == {"m/1": "UNAVAILABLE", "n/1": "READY"}
+
+
+async def test_a_load_by_hand_from_a_store_that_is_gone_may_be_tried_again():
+    world = World(control="explicit")
+    world.put("m", 1)
+    await world.registry.start()
+    world.reachable = False
+    with pytest.raises(ModelNotReady, match="store"):
+        await world.registry.load("m")
+
+
+async def test_looks_at_the_store_are_followed_in_their_order():
+    world = World()
+    world.put("m", 1)
+    await world.registry.start()
+    world.put("m", 1, 2)
+    world.stuck = asyncio.Event()
+    older = asyncio.ensure_future(world.registry.refresh())
+    await settle()
+    newer = asyncio.ensure_future(world.registry.refresh())
+    await settle()
+    world.put("m", 1, 3)
+    world.stuck.set()
+    await asyncio.gather(older, newer)
+    assert world.registry.resolve("m").version == 3
+
+
+async def test_a_refusal_lists_a_bounded_number_of_versions():
+    world = World()
+    world.put("m", *range(1, 5000))
+    await world.registry.start()
+    with pytest.raises(VersionNotFound) as caught:
+        world.registry.resolve("m", version=9999)
+    assert len(caught.value.metadata["versions"]) < 500
+    assert "4999" in caught.value.metadata["versions"]

@@ -1,0 +1,66 @@
+"""The candidate bundle: everything that will be published but for the proof that it is right.
+
+<run>/bundle/
+    manifest.json          no parity, no golden rows, no digests: verification adds them
+    model.onnx             and weights.bin where the weights are large
+    tokenizer.json, labels.json, …, checkpoint.safetensors     copied from the checkpoint
+
+It is written beside its place and moved there whole.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from models.export.bundle import write_manifest
+from models.export.failure import CheckpointUnusable
+from models.export.graph import export_graph
+from models.export.provenance import provenance
+from models.export.trained import Trained
+from server.manifest import CHECKPOINT_FILE, GraphSpec, Manifest
+
+
+def export_candidate(trained: Trained, bundle: Path) -> Manifest:
+    """Exports a trained network and writes a candidate to `bundle`, in place of one that was there.
+
+    Raises CheckpointUnusable if the checkpoint lacks a file that it lists, GraphInvalid if the exported graph is not
+    valid; a former candidate is then still there, untouched.
+    """
+    bundle.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{bundle.name}-", dir=bundle.parent))
+    try:
+        _copy_files(trained, draft)
+        graph = export_graph(trained.network, trained.task.flatten, trained.signature, draft)
+        manifest = _manifest(trained, graph)
+        write_manifest(draft, manifest)
+        draft.chmod(0o755)
+        if bundle.exists():
+            shutil.rmtree(bundle)
+        draft.rename(bundle)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return manifest
+
+
+def _copy_files(trained: Trained, draft: Path) -> None:
+    for name in (*trained.record.files, CHECKPOINT_FILE):
+        try:
+            shutil.copyfile(trained.directory / name, draft / name)
+        except FileNotFoundError as error:
+            raise CheckpointUnusable(f"{trained.directory} lists the file {name}, but it is not there") from error
+
+
+def _manifest(trained: Trained, graph: GraphSpec) -> Manifest:
+    record = trained.record
+    return Manifest(
+        name=record.model,
+        task=record.task,
+        graphs=(graph,),
+        inputs=trained.signature.inputs,
+        outputs=trained.signature.outputs,
+        attention=trained.signature.attention,
+        codec=trained.codec,
+        labels=record.labels,
+        quality=record.quality,
+        provenance=provenance(record),
+    )

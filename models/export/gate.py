@@ -1,0 +1,46 @@
+"""What a bundle must have earned before it is published."""
+
+from models.export.failure import PublishRefused
+from models.export.report import failed_outputs
+from server.manifest import Manifest, QualityReport
+
+
+def check_earned(manifest: Manifest) -> None:
+    """Lets a bundle pass whose quality and parity are measured and good enough.
+
+    What quality is required is the task's to say; more than the baseline, where it says so, is in that number.
+    Raises PublishRefused if quality is missing or below what is required, or if parity is missing, over its tolerance,
+    measured against a laxer tolerance than the graph's, or silent on an output.
+    """
+    _check_quality(manifest)
+    _check_parity(manifest)
+
+
+def _check_quality(manifest: Manifest) -> None:
+    quality = manifest.quality
+    if quality is None:
+        raise PublishRefused(f"{manifest.name} has no quality report: its training did not measure any")
+    if not quality.value >= quality.required:  # so that NaN is refused
+        raise PublishRefused(f"{manifest.name}: {_stated(quality)} is below the required {quality.required:.4f}")
+
+
+def _check_parity(manifest: Manifest) -> None:
+    parity = manifest.parity
+    if parity is None or not {graph.file for graph in manifest.graphs} <= manifest.files.keys():
+        raise PublishRefused(
+            f"{manifest.name} is not verified: run `python -m models verify {manifest.name}` and see it pass"
+        )
+    unmeasured = {spec.name for spec in manifest.outputs} - {measured.output for measured in parity.outputs}
+    if unmeasured:
+        raise PublishRefused(f"{manifest.name}: verification did not measure {', '.join(sorted(unmeasured))}")
+    laxer = [graph.file for graph in manifest.graphs if parity.tolerance > graph.tolerance]
+    failed = failed_outputs(parity)
+    if laxer or failed:
+        raise PublishRefused(f"{manifest.name} failed verification: {', '.join(laxer or failed)} is over the tolerance")
+
+
+def _stated(quality: QualityReport) -> str:
+    stated = f"{quality.metric} {quality.value:.4f} on {quality.examples} examples"
+    if quality.baseline is None:
+        return stated
+    return f"{stated} (baseline, {quality.baseline.name}: {quality.baseline.value:.4f})"
