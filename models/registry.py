@@ -85,7 +85,7 @@ MODELS: Mapping[str, RegisteredModel] = _by_name(
         task=ImageClassification(DIGITS_SOURCE, labelled_digits, required=0.97),
         config=ImageClassifierConfig(num_classes=10, image_size=8, channels=1, widths=(32, 64), strides=(1, 1)),
         tiny=ImageClassifierConfig.tiny(),
-        training=TrainingDefaults(epochs=20, learning_rate=3e-3, patience=10, average_decay=0.98, threads=1),
+        training=TrainingDefaults(epochs=24, learning_rate=3e-3, patience=24, average_decay=0.99, threads=1),
     ),
     RegisteredModel(
         name="areas",
