@@ -127,8 +127,7 @@ class Application:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._rpc:
             await self._rpc.stop()
-        for servable in self.registry.servables():
-            servable.stop_runs()
+        self.registry.stop_runs()
         await self.registry.close()
         await asyncio.to_thread(self._exposition.close)
         for pool in (self._loads, self._codecs, self._runs):
@@ -140,7 +139,14 @@ class Application:
         return loaded, time.monotonic() - begin
 
     def _serve(self, loaded: LoadedVersion) -> Servable:
-        servable = Servable(loaded, self._scheduler, self._codecs, self._clock, self._settings.batching)
+        servable = Servable(
+            loaded,
+            self._scheduler,
+            self._codecs,
+            self._clock,
+            self._settings.batching,
+            self._settings.security.max_tensor_bytes,
+        )
         self.metrics.track(servable.name, servable.version, servable.statistics, servable.lane.queue)
         return servable
 

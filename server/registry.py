@@ -1,13 +1,14 @@
 """(model, version) -> what serves it: follows the store, loads off the serving path, switches in one step.
 
 A version goes UNAVAILABLE -> LOADING -> READY -> UNLOADING -> UNAVAILABLE. The version that a name or an alias leads
-to changes only once the new one is READY; requests in flight finish on the old one. A version that fails to load
-keeps its reason, is not tried again until its files change, and the version policy chooses among the others.
+to changes only once the new one is READY; requests in flight finish on the old one, and nobody else waits for them.
+A version that fails to load keeps its reason, is not tried again until its files change, and the version policy
+chooses among the others.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Container, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -22,6 +23,12 @@ log = logging.getLogger(__name__)
 
 DEFAULT_ALIAS = "stable"
 """A call that names neither version nor alias goes where this alias points, if the model has it."""
+
+UNVERIFIED = "unverified: a folder without a manifest, so nothing was held against a digest"
+"""The reason beside READY in the index."""
+
+MAX_LISTED = 32
+"""How many names a refusal lists: a status travels in HTTP/2 headers, which clients bound."""
 
 
 class VersionState(StrEnum):
@@ -72,6 +79,15 @@ class _Version:
     """The folder's stamp when loading it failed."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Leaving:
+    """A version out of service that still answers what it has taken."""
+
+    servable: Servable
+    task: "asyncio.Task[None]"
+    """Ends when its memory has been given back; belongs to the registry, whoever asked for the unload."""
+
+
 @dataclass(slots=True)
 class _Model:
     versions: dict[int, _Version] = field(default_factory=dict)
@@ -110,9 +126,12 @@ class Registry:
         self._settings = settings
         self._observer = observer
         self._models: dict[str, _Model] = {}
+        self._leaving: dict[tuple[str, int], _Leaving] = {}
         self._chosen: set[str] | None = set(settings.models) if settings.models else None
         if settings.control == "explicit":
             self._chosen = set(settings.models)
+        self._unloaded: set[str] = set()
+        """Unloaded by hand: not to come back by themselves."""
         self._listeners: list[Callable[[], None]] = []
         self._lock = asyncio.Lock()
         self._store_reachable = True
@@ -193,7 +212,8 @@ class Registry:
 
         Raises StoreUnavailable where the store cannot be read.
         """
-        await self._reconcile(await asyncio.to_thread(self._scan))
+        async with self._lock:
+            await self._reconcile(await asyncio.to_thread(self._scan))
         self.started = True
         self._changed()
 
@@ -210,6 +230,60 @@ class Registry:
 
     async def refresh(self) -> None:
         """Looks at the store once and follows it; StoreUnavailable, logged once, where it cannot be read."""
+        async with self._lock:  # around the look too: an older one must not be followed after a newer one
+            await self._reconcile(await self._look())
+
+    async def load(self, name: str) -> None:
+        """Loads a model by hand, or brings it up to date; no other model is touched.
+
+        Raises ModelNotFound where the store has none of this name, ArtifactCorrupt where no version of it loads,
+        ModelNotReady where the store cannot be read now.
+        """
+        async with self._lock:
+            try:
+                snapshot = await self._look()
+            except StoreUnavailable as error:
+                raise ModelNotReady(f"model {_shown(name)} cannot be loaded: the store cannot be read now") from error
+            if name not in snapshot.models:
+                raise ModelNotFound(f"the store has no model named {_shown(name)}")
+            self._unloaded.discard(name)
+            if self._chosen is not None:
+                self._chosen.add(name)
+            for version in self._models.get(name, _Model()).versions.values():
+                version.failed_stamp = None
+            await self._reconcile(snapshot, only=name)
+            model = self._models[name]
+            if not model.ready():
+                reasons = "; ".join(f"version {n}: {v.reason}" for n, v in sorted(model.versions.items()))
+                raise ArtifactCorrupt(f"model {name!r} did not load: {reasons or 'it has no version'}")
+
+    async def unload(self, name: str) -> None:
+        """Unloads a model by hand, and returns once its requests are answered; it comes back only by `load`.
+
+        Raises ModelNotFound where no such model is known.
+        """
+        async with self._lock:
+            if name not in self._models:
+                raise ModelNotFound(f"no model named {_shown(name)}")
+            self._unloaded.add(name)
+            if self._chosen is not None:
+                self._chosen.discard(name)
+            self._dismiss(name)
+        await self._left(leaving for (model, _), leaving in self._leaving.items() if model == name)
+
+    def stop_runs(self) -> None:
+        """Ends all runs in flight, also of versions that are out of service; for when nobody waits for them."""
+        for servable in (*self.servables(), *(leaving.servable for leaving in self._leaving.values())):
+            servable.stop_runs()
+
+    async def close(self) -> None:
+        """Unloads everything, and returns once all requests are answered."""
+        async with self._lock:
+            for name in self._models:
+                self._dismiss(name)
+        await self._left(self._leaving.values())
+
+    async def _look(self) -> StoreSnapshot:
         try:
             snapshot = await asyncio.to_thread(self._scan)
         except StoreUnavailable as error:
@@ -220,58 +294,31 @@ class Registry:
         if not self._store_reachable:
             log.info("the store can be read again")
         self._store_reachable = True
-        await self._reconcile(snapshot)
+        return snapshot
 
-    async def load(self, name: str) -> None:
-        """Loads a model by hand, or brings it up to date.
-
-        Raises ModelNotFound where the store has none of this name, ArtifactCorrupt where no version of it loads.
-        """
-        snapshot = await asyncio.to_thread(self._scan)
-        if name not in snapshot.models:
-            raise ModelNotFound(f"the store has no model named {_shown(name)}")
-        if self._chosen is not None:
-            self._chosen.add(name)
-        for version in self._models.get(name, _Model()).versions.values():
-            version.failed_stamp = None
-        await self._reconcile(snapshot)
-        model = self._models[name]
-        if not model.ready():
-            reasons = "; ".join(f"version {n}: {v.reason}" for n, v in sorted(model.versions.items()))
-            raise ArtifactCorrupt(f"model {name!r} did not load: {reasons or 'it has no version'}")
-
-    async def unload(self, name: str) -> None:
-        """Unloads a model by hand once its requests are answered; it comes back only by `load`.
-
-        Raises ModelNotFound where no such model is known.
-        """
-        if name not in self._models:
-            raise ModelNotFound(f"no model named {_shown(name)}")
-        if self._chosen is None:
-            self._chosen = set(self._models)
-        self._chosen.discard(name)
-        async with self._lock:
-            await self._shrink(name, set())
-
-    async def close(self) -> None:
-        """Unloads everything."""
-        async with self._lock:
-            await asyncio.gather(*(self._shrink(name, set()) for name in list(self._models)))
-
-    async def _reconcile(self, snapshot: StoreSnapshot) -> None:
-        async with self._lock:
-            for name in set(self._models) - set(snapshot.models):
-                await self._shrink(name, set())
+    async def _reconcile(self, snapshot: StoreSnapshot, only: str | None = None) -> None:
+        """Brings the models, or `only` one of them, to what the snapshot asks for."""
+        for name in set(self._models) - set(snapshot.models):
+            if only is None:
+                self._dismiss(name)
                 del self._models[name]
-            await asyncio.gather(*(self._follow_model(name, folder) for name, folder in snapshot.models.items()))
-            self._changed()
+        for name, folder in snapshot.models.items():
+            self._note(name, folder)
+        followed = [name for name in snapshot.models if only in (None, name)]
+        # Every outcome is awaited: what still loads must not go on beside the next look.
+        outcomes = await asyncio.gather(
+            *(self._follow_model(name, snapshot.models[name]) for name in followed), return_exceptions=True
+        )
+        for name, outcome in zip(followed, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                log.error("a model could not be followed", exc_info=outcome, extra={"model": name})
+            elif isinstance(outcome, BaseException):
+                raise outcome
+        self._changed()
 
     async def _follow_model(self, name: str, folder: ModelFolder) -> None:
         """Loads what the policy wants, falling back past versions that fail, then lets go of the rest."""
-        model = self._models.setdefault(name, _Model())
-        for number in folder.versions:
-            model.versions.setdefault(number, _Version())
-        self._note_problems(name, model, folder)
+        model = self._models[name]
         while True:
             wanted = set() if not self._is_chosen(name) else self._wanted(name, model, folder)
             missing = [number for number in sorted(wanted) if model.versions[number].state is not VersionState.READY]
@@ -280,7 +327,7 @@ class Registry:
             await asyncio.gather(*(self._bring_up(name, number, folder) for number in missing))
         self._move_aliases(model, folder)
         wanted |= set(model.aliases.values()) & set(model.ready())
-        await self._shrink(name, wanted)
+        self._dismiss(name, keep=wanted)
         for number in set(model.versions) - set(folder.versions) - set(folder.problems) - wanted:
             del model.versions[number]
 
@@ -295,11 +342,13 @@ class Registry:
         return set(parse_policy(own or self._settings.version_policy).choose(sound, aliases))
 
     def _is_chosen(self, name: str) -> bool:
-        return self._chosen is None or name in self._chosen
+        return name not in self._unloaded and (self._chosen is None or name in self._chosen)
 
-    @staticmethod
-    def _note_problems(name: str, model: _Model, folder: ModelFolder) -> None:
-        """What the scan found unusable stands in the index with its reason, and in the log once."""
+    def _note(self, name: str, folder: ModelFolder) -> None:
+        """What the scan found stands in the index; what is unusable with its reason, and in the log once."""
+        model = self._models.setdefault(name, _Model())
+        for number in folder.versions:
+            model.versions.setdefault(number, _Version())
         for place, problem in folder.problems.items():
             if isinstance(place, int):
                 version = model.versions.setdefault(place, _Version())
@@ -325,6 +374,7 @@ class Registry:
 
     async def _bring_up(self, name: str, number: int, folder: ModelFolder) -> None:
         version = self._models[name].versions[number]
+        await self._left(leaving for key, leaving in self._leaving.items() if key == (name, number))
         version.state, version.reason = VersionState.LOADING, "loading"
         self._changed()
         try:
@@ -337,8 +387,13 @@ class Registry:
             log.exception("a version failed to load", extra={"model": name, "version": number})
             self._refuse(name, number, version, "failed to load; the log has the cause", "UNEXPECTED")
             version.failed_stamp = folder.versions[number]
+        except asyncio.CancelledError:  # the caller has gone, or the server stops: what comes of it is dropped
+            version.state, version.reason = VersionState.UNAVAILABLE, "not loaded"
+            self._changed()
+            raise
         else:
-            version.state, version.reason, version.failed_stamp = VersionState.READY, "", None
+            version.state, version.failed_stamp = VersionState.READY, None
+            version.reason = "" if version.servable.verified else UNVERIFIED
             log.info("version ready", extra={"model": name, "version": number, "seconds": round(seconds, 3)})
             self._observer.version_loaded(name, number, seconds)
         self._changed()
@@ -348,30 +403,47 @@ class Registry:
         log.error("version refused", extra={"model": name, "version": number, "problem": message})
         self._observer.version_refused(name, number, reason)
 
-    async def _shrink(self, name: str, keep: Iterable[int]) -> None:
-        """Unloads every loaded version that is not in `keep`: no new requests at once, then the old ones finish."""
+    def _dismiss(self, name: str, keep: Container[int] = ()) -> None:
+        """Takes every loaded version that is not in `keep` out of service; what it has taken is finished aside."""
         model = self._models[name]
-        leaving = [
-            (number, version, version.servable)
-            for number, version in model.versions.items()
-            if version.servable is not None and number not in keep
-        ]
-        for _, version, _ in leaving:
+        leaving = False
+        for number, version in model.versions.items():
+            servable = version.servable
+            if servable is None or number in keep:
+                continue
+            leaving = True
             version.state, version.reason, version.servable = VersionState.UNLOADING, "unloading", None
+            task = asyncio.ensure_future(self._let_go(name, version, servable))
+            self._leaving[name, number] = _Leaving(servable, task)
         model.aliases = {alias: target for alias, target in model.aliases.items() if target in model.ready()}
         if leaving:
             self._changed()
-        for number, version, servable in leaving:
+
+    async def _let_go(self, name: str, version: _Version, servable: Servable) -> None:
+        number = servable.version
+        try:
             await servable.close()
-            version.state, version.reason = VersionState.UNAVAILABLE, "not loaded"
-            self._observer.version_unloaded(name, number)
-            log.info("version unloaded", extra={"model": name, "version": number})
-        if leaving:
-            self._changed()
+        except Exception:
+            log.exception("a version could not be closed", extra={"model": name, "version": number})
+        del self._leaving[name, number]
+        version.state, version.reason = VersionState.UNAVAILABLE, "not loaded"
+        self._observer.version_unloaded(name, number)
+        log.info("version unloaded", extra={"model": name, "version": number})
+        self._changed()
+
+    @staticmethod
+    async def _left(leaving: Iterable[_Leaving]) -> None:
+        """Returns once these are gone; they go on leaving if the caller is cancelled meanwhile."""
+        tasks = [one.task for one in leaving]
+        if tasks:
+            await asyncio.wait(tasks)
 
 
-def _listed(names: Iterable[object]) -> str:
-    return ", ".join(sorted(str(name) for name in names))
+def _listed(names: Iterable[str] | Iterable[int]) -> str:
+    """The last of them in order: of versions the latest."""
+    ordered = sorted(names)
+    more = ["..."] if len(ordered) > MAX_LISTED else []
+    return ", ".join([*more, *(str(name) for name in ordered[-MAX_LISTED:])])
 
 
 def _shown(name: str) -> str:

@@ -1,11 +1,12 @@
 """One version of one model that serves: its bundle, its session, its codec, its lane in the scheduler."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from server.batching.admission import admit
+from server.batching.admission import MAX_FILL_BYTES, admit
 from server.batching.lane import Lane
 from server.batching.policy import BatchLimits
 from server.batching.queue import RequestQueue
@@ -22,7 +23,7 @@ from server.store.bundle import Bundle
 from server.telemetry.statistics import ModelStatistics
 from server.tensors import Tensor
 
-INLINE_TEXT_BYTES = 2048
+INLINE_TEXT_CHARACTERS = 2048
 """A shorter text is tokenized on the event loop: the hop to a thread would cost more than the work."""
 
 
@@ -39,14 +40,24 @@ class Servable:
     """Answers requests for one version; made by the registry on the event loop."""
 
     def __init__(
-        self, loaded: LoadedVersion, scheduler: Scheduler, workers: Executor, clock: Clock, settings: BatchingSettings
+        self,
+        loaded: LoadedVersion,
+        scheduler: Scheduler,
+        workers: Executor,
+        clock: Clock,
+        settings: BatchingSettings,
+        max_fill_bytes: int = MAX_FILL_BYTES,
     ) -> None:
+        """Starts serving; `max_fill_bytes` bounds what an absent optional input of a request is filled up to."""
         self._loaded = loaded
+        self._max_fill_bytes = max_fill_bytes
         self._scheduler = scheduler
         self._workers = workers
         self._clock = clock
         self.statistics = ModelStatistics()
         self.aliases: tuple[str, ...] = ()
+        self._holders = 0
+        self._unheld = asyncio.Event()
         self.lane = _make_lane(loaded, settings)
         self.max_rows = _max_rows(self.manifest, settings) if self.manifest.batched else 1
         scheduler.add(self.lane)
@@ -86,6 +97,20 @@ class Servable:
         """The execution provider of the session."""
         return self._loaded.session.provider
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps this version serving until a call that has found it is answered; to be entered before any await.
+
+        Without it, a version that is replaced while the call's content is being decoded would refuse the call.
+        """
+        self._holders += 1
+        try:
+            yield
+        finally:
+            self._holders -= 1
+            if not self._holders:
+                self._unheld.set()
+
     async def encode(self, content: str | bytes, truncation: Truncation = Truncation.REFUSE) -> EncodedRow:
         """One row of inputs from a text or an encoded image.
 
@@ -98,7 +123,7 @@ class Servable:
         if isinstance(codec, TextCodec):
             if not isinstance(content, str):
                 raise SignatureMismatch(f"model {self.name!r} takes text, not images")
-            if len(content) <= INLINE_TEXT_BYTES:
+            if len(content) <= INLINE_TEXT_CHARACTERS:
                 return codec.encode(content, truncation)
             return await asyncio.get_running_loop().run_in_executor(self._workers, codec.encode, content, truncation)
         if not isinstance(content, bytes):
@@ -119,7 +144,7 @@ class Servable:
         Raises what `admit` raises, QueueFull, ModelNotReady, InferenceFailed, and DeadlineExpired where the
         deadline passes before the answer. A cancelled caller's request leaves the queue.
         """
-        admitted = admit(self.manifest, inputs, outputs, self.max_rows)
+        admitted = admit(self.manifest, inputs, outputs, self.max_rows, self._max_fill_bytes)
         now = self._clock.now()
         if deadline is not None and deadline <= now:
             raise DeadlineExpired("the deadline had passed when the request arrived")
@@ -152,7 +177,10 @@ class Servable:
         self._loaded.session.stop_runs()
 
     async def close(self) -> None:
-        """Finishes what was taken, then gives the session's memory back."""
+        """Finishes the calls that hold it and what was taken, then gives the session's memory back."""
+        while self._holders:
+            self._unheld.clear()
+            await self._unheld.wait()
         await self._scheduler.remove(self.lane)
         await asyncio.get_running_loop().run_in_executor(self._workers, self._loaded.session.close)
 

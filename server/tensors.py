@@ -87,6 +87,21 @@ class Tensor:
         raise ValueError(f"no tensor datatype for numpy dtype {array.dtype}")
 
 
+def element(value: float, datatype: Datatype) -> np.generic | bytes:
+    """A number as arrays of `datatype` hold it; among BYTES, which have no numbers, the empty text."""
+    if datatype is Datatype.BYTES:
+        return b""
+    number: np.generic = cast(np.full(1, value), datatype)[0]
+    return number
+
+
+def cast(array: Array, datatype: Datatype) -> Array:
+    """Numbers or bools (BF16 patterns are neither) as arrays of `datatype` hold them; without a copy where possible."""
+    if datatype is Datatype.BF16:
+        return float32_to_bf16(array.astype(np.float32, copy=False))
+    return array.astype(NUMPY_DTYPES[datatype], copy=False)
+
+
 def float32_to_bf16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Rounds float32 to bfloat16 bit patterns, to nearest even; NaN stays NaN."""
     bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)

@@ -3,8 +3,8 @@
 from attendant import Client
 
 with Client("127.0.0.1:8001") as client:
-result = client.classify("areas", "Returns the mean of the array.", attention=True)
-print(result[0].best, result[0].attention[0].weights.shape)
+    result = client.classify("areas", "Returns the mean of the array.", attention=True)
+    print(result[0].best, result[0].attention[0].weights.shape)
 """
 
 from attendant.attention import Attention, AttentionMap, Axis, Cells, Reduction, Token, Tokens

@@ -1,13 +1,24 @@
 """Holds a request against the model's signature, before any work is done."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from server.errors import EmptyInput, ParameterInvalid, RowLimitExceeded, SequenceTooLong, SignatureMismatch
+from server.errors import (
+    EmptyInput,
+    ParameterInvalid,
+    PayloadTooLarge,
+    RowLimitExceeded,
+    SequenceTooLong,
+    SignatureMismatch,
+)
 from server.manifest import Axis, InputSpec, Manifest
-from server.tensors import NUMPY_DTYPES, Array, Datatype, Tensor
+from server.tensors import NUMPY_DTYPES, Array, Datatype, Tensor, cast, element
+
+MAX_FILL_BYTES = 64 * 1024**2
+"""The most bytes that an absent optional input is filled up to, where nobody says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,11 +67,18 @@ class _Sizes:
             self.free.append(size)
 
 
-def admit(manifest: Manifest, inputs: Mapping[str, Tensor], outputs: Sequence[str], max_rows: int) -> Admitted:
+def admit(
+    manifest: Manifest,
+    inputs: Mapping[str, Tensor],
+    outputs: Sequence[str],
+    max_rows: int,
+    max_fill_bytes: int = MAX_FILL_BYTES,
+) -> Admitted:
     """Checks names, datatypes, ranks, sizes and row count, and fills in absent optional inputs.
 
-    Raises SignatureMismatch, ParameterInvalid (an output named twice), EmptyInput, SequenceTooLong or
-    RowLimitExceeded; the message names the tensor, what was expected and what came.
+    Raises SignatureMismatch, ParameterInvalid (an output named twice), EmptyInput, SequenceTooLong, RowLimitExceeded,
+    or PayloadTooLarge where an absent input would take more than `max_fill_bytes`; the message names the tensor, what
+    was expected and what came.
     """
     _check_names(manifest, inputs, outputs)
     sizes = _Sizes()
@@ -83,7 +101,7 @@ def admit(manifest: Manifest, inputs: Mapping[str, Tensor], outputs: Sequence[st
         )
     for spec in manifest.inputs:
         if spec.name not in arrays:
-            arrays[spec.name] = _fill(spec, rows, sizes.lengths)
+            arrays[spec.name] = _fill(spec, rows, sizes.lengths, max_fill_bytes)
     return Admitted(arrays, tuple(outputs), rows, sizes.lengths, (*sizes.free, frozenset(outputs)))
 
 
@@ -108,11 +126,11 @@ def _typed(spec: InputSpec, tensor: Tensor) -> Array:
     if tensor.datatype is spec.datatype:
         return tensor.array
     if spec.role == "mask" and tensor.datatype is Datatype.BOOL:
-        return tensor.array.astype(NUMPY_DTYPES[spec.datatype])
+        return cast(tensor.array, spec.datatype)
     raise SignatureMismatch(f"input {spec.name!r}: expected {spec.datatype}, got {tensor.datatype}")
 
 
-def _fill(spec: InputSpec, rows: int, lengths: Mapping[str, int]) -> Array:
+def _fill(spec: InputSpec, rows: int, lengths: Mapping[str, int], max_bytes: int) -> Array:
     """What an absent optional input stands for: a mask of ones over the whole length, other inputs their padding."""
     shape: list[int] = []
     for axis in spec.axes:
@@ -124,7 +142,14 @@ def _fill(spec: InputSpec, rows: int, lengths: Mapping[str, int]) -> Array:
             shape.append(lengths[axis.name])
         else:
             raise SignatureMismatch(f"missing input {spec.name!r}: its shape does not follow from the other inputs")
-    return np.full(shape, 1 if spec.role == "mask" else spec.pad, dtype=NUMPY_DTYPES[spec.datatype])
+    dtype = NUMPY_DTYPES[spec.datatype]
+    size = math.prod(shape) * dtype.itemsize
+    if size > max_bytes:
+        raise PayloadTooLarge(
+            f"missing input {spec.name!r} would be filled up to {size} bytes, over the limit of {max_bytes}",
+            {"bytes": str(size), "max_bytes": str(max_bytes)},
+        )
+    return np.full(shape, element(1 if spec.role == "mask" else spec.pad, spec.datatype), dtype=dtype)
 
 
 def _shown(name: str) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 
 from server.batching.request import Request
 from server.manifest import Axis, InputSpec, OutputSpec
-from server.tensors import Array
+from server.tensors import Array, element
 
 
 def collate(requests: Sequence[Request], specs: Sequence[InputSpec]) -> dict[str, Array]:
@@ -25,7 +25,7 @@ def _stack(arrays: Sequence[Array], spec: InputSpec) -> Array:
         return np.concatenate(arrays)
     rows = sum(array.shape[0] for array in arrays)
     largest = tuple(max(sizes) for sizes in zip(*shapes, strict=True))
-    batch = np.full((rows, *largest), spec.pad, dtype=arrays[0].dtype)
+    batch = np.full((rows, *largest), element(spec.pad, spec.datatype), dtype=arrays[0].dtype)
     start = 0
     for array in arrays:
         stop = start + array.shape[0]

@@ -17,7 +17,7 @@ from server.batching.observer import BatchingObserver, BatchRecord
 from server.batching.policy import choose
 from server.batching.request import Answer, Request, RunTiming
 from server.clock import Clock
-from server.errors import InferenceFailed, ModelNotReady, RequestCancelled, ServeError
+from server.errors import DeadlineExpired, InferenceFailed, ModelNotReady, ServeError
 from server.tensors import Array
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Scheduler:
 
     async def remove(self, lane: Lane) -> None:
         """Stops serving a lane once all that it has taken is answered."""
-        if lane.busy:
+        while lane.busy:  # again and again: a request may come between the last answer and this task's turn
             lane.idle = asyncio.Event()
             await lane.idle.wait()
         self._lanes.pop(lane, None)
@@ -105,8 +105,8 @@ class Scheduler:
 
     def _expire(self, lane: Lane) -> None:
         for request in lane.queue.expire(self._clock.now()):
-            reason = RequestCancelled.reason if request.reply.cancelled() else "DEADLINE_EXPIRED"
-            self._observer.request_dropped(lane.model, lane.version, reason)
+            if not request.reply.cancelled():  # the cancelled are counted when their callers withdraw them
+                self._observer.request_dropped(lane.model, lane.version, DeadlineExpired.reason)
 
     def _start(self, lane: Lane, batch: list[Request]) -> None:
         self._free -= 1

@@ -4,15 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-import numpy as np
-
 from server.batching.request import Answer
 from server.codecs.codec import EncodedRow
 from server.errors import ServeError
 from server.manifest import Axis, Manifest
 from server.rpc.calls import Call
 from server.servable import Servable
-from server.tensors import NUMPY_DTYPES, Array, Datatype, Tensor, float32_to_bf16
+from server.tensors import Array, Tensor, cast
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -75,11 +73,5 @@ def _tensors(servable: Servable, row: EncodedRow) -> dict[str, Tensor]:
     for name, array in row.inputs.items():
         spec = servable.manifest.input(name)
         if spec is not None:
-            found[name] = Tensor(spec.datatype, _cast(array, spec.datatype))
+            found[name] = Tensor(spec.datatype, cast(array, spec.datatype))
     return found
-
-
-def _cast(array: Array, datatype: Datatype) -> Array:
-    if datatype is Datatype.BF16:
-        return float32_to_bf16(array.astype(np.float32, copy=False))
-    return array.astype(NUMPY_DTYPES[datatype], copy=False)

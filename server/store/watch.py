@@ -39,13 +39,15 @@ def settle(
     """What to show of `current`, given what the look before saw (`previous`) and what was shown of it.
 
     A version with a manifest arrives by a rename, whole. One without may be in the middle of being copied: it is shown
-    once its files are as they were at the look before, and until then as it was shown last, if at all. Aliases that
-    became unreadable stay where they pointed.
+    once its files are as they were at the look before, and until then as it was shown last, if at all. What became
+    unreadable, without being gone, stays as it was shown: versions, models, and where aliases pointed.
     """
-    models = {}
+    models = {name: folder for name, folder in shown.models.items() if name in current.problems}
     for name, folder in current.models.items():
         old, before = shown.models.get(name, _NOTHING), previous.models.get(name, _NOTHING)
         versions = _settled(old.versions, before.versions, folder.versions) if hold_changing else folder.versions
+        unreadable = {number: stamp for number, stamp in old.versions.items() if number in folder.problems}
+        versions = dict(sorted({**unreadable, **versions}.items()))
         aliases = old.aliases if ALIASES_FILE in folder.problems else folder.aliases
         if versions or not folder.versions:  # a model whose only version is being copied in is not there yet
             models[name] = replace(folder, versions=versions, aliases=aliases)

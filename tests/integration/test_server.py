@@ -106,6 +106,39 @@ async def test_requests_in_flight_finish_on_the_old_version(store):
         assert await running == 1_000_000
 
 
+async def test_a_long_run_on_the_old_version_holds_up_no_other_model(store):
+    write_version(store, "counting", 1, counting_graph())
+    write_version(store, "m", 1, doubling_graph(2.0))
+    async with serving(store) as server, triton.InferenceServerClient(server.address) as client:
+        endless = asyncio.ensure_future(count(client, 10**12))
+        await until(lambda: server.application.in_flight == 1)
+        write_version(store, "counting", 2, counting_graph())
+        await until(lambda: version_state(server, "counting", 1) == "UNLOADING")
+        write_version(store, "m", 2, doubling_graph(5.0))
+        await until(lambda: server.application.registry.resolve("m").version == 2)
+        endless.cancel()
+        server.application.registry.stop_runs()
+        await until(lambda: version_state(server, "counting", 1) == "UNAVAILABLE")
+
+
+async def test_closing_ends_runs_of_a_version_that_has_been_replaced(store):
+    write_version(store, "counting", 1, counting_graph())
+    async with serving(store) as server, triton.InferenceServerClient(server.address) as client:
+        endless = asyncio.ensure_future(count(client, 10**12))
+        await until(lambda: server.application.in_flight == 1)
+        write_version(store, "counting", 2, counting_graph())
+        await until(lambda: version_state(server, "counting", 1) == "UNLOADING")
+        async with asyncio.timeout(20):
+            await server.application.close()
+        with pytest.raises(triton_error()):
+            await endless
+
+
+def version_state(server: Serving, model: str, version: int) -> str:
+    index = server.application.registry.index()
+    return next(str(entry.state) for entry in index if (entry.name, entry.version) == (model, version))
+
+
 async def test_an_alias_moves_and_moves_back(store):
     for version, factor in ((1, 2.0), (2, 5.0)):
         write_version(store, "m", version, doubling_graph(factor))

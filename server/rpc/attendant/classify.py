@@ -64,6 +64,10 @@ class Classifier:
         """
         servable = find_model(self._registry, request.model)
         call.served_by(servable.name, servable.version)
+        with servable.held():
+            return await self._answer(servable, request, call)
+
+    async def _answer(self, servable: Servable, request: wire.ClassifyRequest, call: Call) -> wire.ClassifyResponse:
         choices = self._validate(servable, request)
         rows = await self._encode(servable, request, choices.truncation)
         if choices.attention:

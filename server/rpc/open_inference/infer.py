@@ -58,7 +58,8 @@ class Inference:
             check_input_parameters(item)
         choices = choose_outputs(request, servable.manifest)
         bounded = replace(call, deadline=self._deadline(call, parameters))
-        outputs = await self._run(servable, request, choices, bounded, parameters)
+        with servable.held():
+            outputs = await self._run(servable, request, choices, bounded, parameters)
         return respond(request, servable, choices, outputs)
 
     async def _run(
@@ -132,5 +133,6 @@ def _output(servable: Servable, choice: OutputChoice, array: Array) -> tuple[Dat
     if not choice.class_count:
         return spec.datatype, array
     scores = bf16_to_float32(array.view(np.uint16)) if spec.datatype is Datatype.BF16 else array
-    labels = servable.labels if spec.role in ("logits", "probabilities") else ()
+    # A Triton configuration names labels but not what an output means; top_classes compares their numbers.
+    labels = servable.labels if spec.role in ("data", "logits", "probabilities") else ()
     return Datatype.BYTES, top_classes(scores, choice.class_count, labels, batched=servable.manifest.batched)

@@ -2,9 +2,16 @@ import numpy as np
 import pytest
 
 from server.batching.admission import admit
-from server.errors import EmptyInput, ParameterInvalid, RowLimitExceeded, SequenceTooLong, SignatureMismatch
+from server.errors import (
+    EmptyInput,
+    ParameterInvalid,
+    PayloadTooLarge,
+    RowLimitExceeded,
+    SequenceTooLong,
+    SignatureMismatch,
+)
 from server.manifest import FixedAxis, FreeAxis, GraphSpec, InputSpec, LengthAxis, Manifest, OutputSpec, RowAxis
-from server.tensors import Datatype, Tensor
+from server.tensors import Datatype, Tensor, bf16_to_float32
 
 IDS = InputSpec(name="ids", datatype=Datatype.INT64, axes=(RowAxis(), LengthAxis(max=8)))
 MASK = InputSpec(name="mask", datatype=Datatype.INT64, axes=(RowAxis(), LengthAxis(max=8)), role="mask", optional=True)
@@ -38,6 +45,29 @@ def test_bool_mask_is_cast_to_the_graphs_integers():
     admitted = admit(TEXT, {**ids(1, 2), "mask": mask}, ["out"], max_rows=4)
     assert admitted.inputs["mask"].dtype == np.int64
     assert admitted.inputs["mask"].tolist() == [[1, 0]]
+
+
+def test_an_absent_mask_of_bf16_is_ones_and_one_of_bools_is_cast():
+    mask = InputSpec(name="mask", datatype=Datatype.BF16, axes=MASK.axes, role="mask", optional=True)
+    absent = admit(manifest(IDS, mask), ids(1, 2), ["out"], max_rows=1)
+    given = admit(manifest(IDS, mask), {**ids(1, 2), "mask": Tensor.of(np.array([[True, False]]))}, ["out"], max_rows=1)
+    assert bf16_to_float32(absent.inputs["mask"]).tolist() == [[1.0, 1.0]]
+    assert bf16_to_float32(given.inputs["mask"]).tolist() == [[1.0, 0.0]]
+
+
+def test_absent_texts_are_empty():
+    hint = InputSpec(name="hint", datatype=Datatype.BYTES, axes=(RowAxis(),), optional=True)
+    assert admit(manifest(IDS, hint), ids(2, 1), ["out"], max_rows=2).inputs["hint"].tolist() == [b"", b""]
+
+
+def test_an_absent_input_that_would_be_too_large_is_refused_before_it_is_made():
+    square = InputSpec(
+        name="pairs", datatype=Datatype.INT64, axes=(RowAxis(), LengthAxis(), LengthAxis()), optional=True
+    )
+    long = manifest(InputSpec(name="ids", datatype=Datatype.INT64, axes=(RowAxis(), LengthAxis())), square)
+    with pytest.raises(PayloadTooLarge, match="pairs"):
+        admit(long, ids(1, 10**6), ["out"], max_rows=1, max_fill_bytes=8 * 10**6)
+    assert admit(long, ids(1, 10), ["out"], max_rows=1, max_fill_bytes=800).inputs["pairs"].shape == (1, 10, 10)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.batching.collate import collate, split
+from server.tensors import Datatype, bf16_to_float32, float32_to_bf16
 from tests.support.requests import ECHO, IDS, MASK, SUM, make_request
 
 LOOP = asyncio.new_event_loop()
@@ -31,6 +32,14 @@ def test_split_undoes_collate_and_padding_never_changes_a_row(shapes):
     for request, result in zip(requests, results, strict=True):
         assert np.array_equal(result["echo"], request.inputs["ids"])
         assert np.array_equal(result["sum"], request.inputs["ids"].sum(axis=1, keepdims=True))
+
+
+def test_padding_of_bf16_is_its_pattern():
+    spec = IDS.model_copy(update={"datatype": Datatype.BF16, "pad": -1})
+    requests = [make_request(length, loop=LOOP) for length in (1, 3)]
+    for request in requests:
+        request.inputs = {"ids": float32_to_bf16(request.inputs["ids"].astype(np.float32))}
+    assert bf16_to_float32(collate(requests, [spec])["ids"]).tolist() == [[1, -1, -1], [1, 2, 3]]
 
 
 def test_a_single_request_is_not_copied():

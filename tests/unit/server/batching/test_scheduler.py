@@ -233,6 +233,40 @@ async def test_a_lane_whose_last_waiting_request_is_withdrawn_can_be_removed(exe
     await blocker.reply
 
 
+async def test_a_request_that_comes_between_the_last_answer_and_the_removal_is_answered(executor, recorder):
+    """The handler of a straggler may run in the very turn of the loop in which the lane came to rest."""
+    first_gate, other_gate = Gate(opened=False), Gate(opened=False)
+    only, other = lane(first_gate), lane(other_gate, model="other")
+    scheduler = serve(executor, recorder, only, other)
+    last, blocker, straggler = make_request(1), make_request(1), make_request(1)
+    scheduler.submit(only, last)
+    scheduler.submit(other, blocker)
+    last.reply.add_done_callback(lambda _: scheduler.submit(only, straggler))
+    removal = asyncio.ensure_future(scheduler.remove(only))
+    await settle()
+    first_gate.open.set()
+    await last.reply
+    await settle()
+    other_gate.open.set()
+    await asyncio.wait_for(asyncio.gather(straggler.reply, removal), 10)
+    assert np.array_equal(straggler.reply.result().outputs["echo"], straggler.inputs["ids"])
+
+
+async def test_a_request_whose_caller_goes_is_counted_once_even_if_the_queue_finds_it_dead_first(executor, recorder):
+    gate = Gate(opened=False)
+    only = lane(gate, capacity=1)
+    scheduler = serve(executor, recorder, only)
+    running, leaving, fresh = make_request(1), make_request(1), make_request(1)
+    scheduler.submit(only, running)
+    scheduler.submit(only, leaving)
+    leaving.reply.cancel()  # as the cancellation of the task that awaits it does, before that task runs again
+    scheduler.submit(only, fresh)
+    scheduler.withdraw(only, leaving, RequestCancelled("gone"))
+    assert recorder.dropped == ["CANCELLED"]
+    gate.open.set()
+    await asyncio.gather(running.reply, fresh.reply)
+
+
 def test_without_slots_nothing_could_run(executor, recorder):
     with pytest.raises(ValueError, match="at least one"):
         Scheduler(executor, 0, ManualClock(), recorder)

@@ -73,6 +73,22 @@ def test_aliases_that_became_unreadable_stay_where_they_pointed():
     assert shown[1].models["areas"].problems == {"aliases.json": "not JSON"}
 
 
+def test_version_and_model_that_became_unreadable_stay_until_they_are_removed():
+    good = store(v1=stamp("a"), v2=stamp("b", manifest=True))
+    half = store(v1=stamp("a"), problems={2: "cannot be read"})
+    none = StoreSnapshot({}, {"areas": "cannot be read"})
+    shown = looks(good, half, none, StoreSnapshot({}))
+    assert [dict(look.models["areas"].versions) for look in shown[:3]] == [dict(good.models["areas"].versions)] * 3
+    assert shown[1].models["areas"].problems == {2: "cannot be read"}
+    assert shown[2].problems == {"areas": "cannot be read"}
+    assert shown[3] == StoreSnapshot({})
+
+
+def test_version_that_was_never_readable_is_not_shown():
+    bad = store(v1=stamp("a"), problems={2: "cannot be read"})
+    assert list(looks(bad, bad)[-1].models["areas"].versions) == [1]
+
+
 def test_removed_aliases_are_gone_at_once():
     shown = looks(store(aliases={"stable": 1}, v1=stamp("a")), store(v1=stamp("a")))
     assert shown[-1].models["areas"].aliases == {}
