@@ -1,7 +1,7 @@
 """Draws where a served model looked: four held-out digits and the tokens of a sentence.
 
-    make serve                                   # in another terminal
-    python -m examples.attention_figure --out docs/images/attention.png
+make serve                                   # in another terminal
+python -m examples.attention_figure --out docs/images/attention.png
 """
 
 import argparse

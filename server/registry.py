@@ -9,15 +9,14 @@ chooses among the others.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Container, Iterable
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Protocol
+from dataclasses import dataclass
 
 from server.errors import ArtifactCorrupt, ModelNotFound, ModelNotReady, ServeError, VersionNotFound
 from server.servable import LoadedVersion, Servable
 from server.settings import StoreSettings
 from server.store.policy import parse_policy
 from server.store.scan import ModelFolder, StoreSnapshot, StoreUnavailable
+from server.versions import IndexEntry, KnownModel, KnownVersion, RegistryObserver, VersionState
 
 log = logging.getLogger(__name__)
 
@@ -31,54 +30,6 @@ MAX_LISTED = 32
 """How many names a refusal lists: a status travels in HTTP/2 headers, which clients bound."""
 
 
-class VersionState(StrEnum):
-    """Where a version stands."""
-
-    UNAVAILABLE = "UNAVAILABLE"
-    LOADING = "LOADING"
-    READY = "READY"
-    UNLOADING = "UNLOADING"
-
-
-@dataclass(frozen=True, slots=True)
-class IndexEntry:
-    """One line of the repository index."""
-
-    name: str
-    version: int
-    state: VersionState
-    reason: str
-    aliases: tuple[str, ...]
-    verified: bool
-
-
-class RegistryObserver(Protocol):
-    """Told of every load, on the event loop's thread."""
-
-    def version_loaded(self, model: str, version: int, seconds: float) -> None:
-        """A version became READY."""
-        ...
-
-    def version_refused(self, model: str, version: int, reason: str) -> None:
-        """A version could not be loaded; `reason` is a ServeError's."""
-        ...
-
-    def version_unloaded(self, model: str, version: int) -> None:
-        """A version stopped serving."""
-        ...
-
-
-@dataclass(slots=True)
-class _Version:
-    """What is known of one version folder."""
-
-    state: VersionState = VersionState.UNAVAILABLE
-    reason: str = "not loaded"
-    servable: Servable | None = None
-    failed_stamp: object | None = None
-    """The folder's stamp when loading it failed."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Leaving:
     """A version out of service that still answers what it has taken."""
@@ -86,22 +37,6 @@ class _Leaving:
     servable: Servable
     task: "asyncio.Task[None]"
     """Ends when its memory has been given back; belongs to the registry, whoever asked for the unload."""
-
-
-@dataclass(slots=True)
-class _Model:
-    versions: dict[int, _Version] = field(default_factory=dict)
-    aliases: dict[str, int] = field(default_factory=dict)
-    """Where each alias leads now: always to a READY version, even while its new target is loading."""
-    problems: dict[str | int, str] = field(default_factory=dict)
-    """What the last look at the store found unusable."""
-
-    def ready(self) -> dict[int, Servable]:
-        return {
-            number: version.servable
-            for number, version in self.versions.items()
-            if version.state is VersionState.READY and version.servable is not None
-        }
 
 
 class Registry:
@@ -125,7 +60,7 @@ class Registry:
         self._serve = serve
         self._settings = settings
         self._observer = observer
-        self._models: dict[str, _Model] = {}
+        self._models: dict[str, KnownModel] = {}
         self._leaving: dict[tuple[str, int], _Leaving] = {}
         self._chosen: set[str] | None = set(settings.models) if settings.models else None
         if settings.control == "explicit":
@@ -158,7 +93,7 @@ class Registry:
         return known.servable
 
     @staticmethod
-    def _target(name: str, model: _Model, alias: str | None) -> int:
+    def _target(name: str, model: KnownModel, alias: str | None) -> int:
         if alias is not None:
             if alias not in model.aliases:
                 raise VersionNotFound(
@@ -249,7 +184,7 @@ class Registry:
             self._unloaded.discard(name)
             if self._chosen is not None:
                 self._chosen.add(name)
-            for version in self._models.get(name, _Model()).versions.values():
+            for version in self._models.get(name, KnownModel()).versions.values():
                 version.failed_stamp = None
             await self._reconcile(snapshot, only=name)
             model = self._models[name]
@@ -325,13 +260,13 @@ class Registry:
             if not missing:
                 break
             await asyncio.gather(*(self._bring_up(name, number, folder) for number in missing))
-        self._move_aliases(model, folder)
+        model.move_aliases(folder.aliases)
         wanted |= set(model.aliases.values()) & set(model.ready())
         self._dismiss(name, keep=wanted)
         for number in set(model.versions) - set(folder.versions) - set(folder.problems) - wanted:
             del model.versions[number]
 
-    def _wanted(self, name: str, model: _Model, folder: ModelFolder) -> set[int]:
+    def _wanted(self, name: str, model: KnownModel, folder: ModelFolder) -> set[int]:
         sound = {
             number
             for number, stamp in folder.versions.items()
@@ -346,31 +281,17 @@ class Registry:
 
     def _note(self, name: str, folder: ModelFolder) -> None:
         """What the scan found stands in the index; what is unusable with its reason, and in the log once."""
-        model = self._models.setdefault(name, _Model())
+        model = self._models.setdefault(name, KnownModel())
         for number in folder.versions:
-            model.versions.setdefault(number, _Version())
+            model.versions.setdefault(number, KnownVersion())
         for place, problem in folder.problems.items():
             if isinstance(place, int):
-                version = model.versions.setdefault(place, _Version())
+                version = model.versions.setdefault(place, KnownVersion())
                 if version.servable is None:
                     version.reason = problem
             if model.problems.get(place) != problem:
                 log.warning("unusable in the store", extra={"model": name, "place": str(place), "problem": problem})
         model.problems = dict(folder.problems)
-
-    @staticmethod
-    def _move_aliases(model: _Model, folder: ModelFolder) -> None:
-        """Moves each alias whose target is ready, all in one step; one whose target is not stays where it was."""
-        ready = model.ready()
-        moved = {alias: number for alias, number in folder.aliases.items() if number in ready}
-        stayed = {
-            alias: number
-            for alias, number in model.aliases.items()
-            if alias in folder.aliases and alias not in moved and number in ready
-        }
-        model.aliases = {**stayed, **moved}
-        for number, servable in ready.items():
-            servable.aliases = tuple(sorted(alias for alias, target in model.aliases.items() if target == number))
 
     async def _bring_up(self, name: str, number: int, folder: ModelFolder) -> None:
         version = self._models[name].versions[number]
@@ -398,7 +319,7 @@ class Registry:
             self._observer.version_loaded(name, number, seconds)
         self._changed()
 
-    def _refuse(self, name: str, number: int, version: _Version, message: str, reason: str) -> None:
+    def _refuse(self, name: str, number: int, version: KnownVersion, message: str, reason: str) -> None:
         version.state, version.reason = VersionState.UNAVAILABLE, message
         log.error("version refused", extra={"model": name, "version": number, "problem": message})
         self._observer.version_refused(name, number, reason)
@@ -419,7 +340,7 @@ class Registry:
         if leaving:
             self._changed()
 
-    async def _let_go(self, name: str, version: _Version, servable: Servable) -> None:
+    async def _let_go(self, name: str, version: KnownVersion, servable: Servable) -> None:
         number = servable.version
         try:
             await servable.close()

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from server.manifest import Axis, InputSpec, OutputSpec
-from server.registry import IndexEntry, VersionState
 from server.servable import Servable
+from server.versions import IndexEntry, VersionState
 from server.wire import grpc_service_pb2 as wire
 
 PLATFORM = "onnxruntime_onnx"

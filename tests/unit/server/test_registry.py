@@ -5,9 +5,10 @@ from types import SimpleNamespace
 import pytest
 
 from server.errors import ArtifactCorrupt, ModelNotFound, ModelNotReady, VersionNotFound
-from server.registry import Registry, VersionState
+from server.registry import Registry
 from server.settings import StoreSettings
 from server.store.scan import ModelFolder, Stamp, StoreSnapshot, StoreUnavailable
+from server.versions import VersionState
 
 
 @dataclass
