@@ -153,9 +153,11 @@ class Registry:
         self._changed()
 
     async def follow(self) -> None:
-        """Looks at the store every `poll_s` seconds, for ever; a store that disappears keeps what is loaded."""
+        """Looks at the store every `poll_s` seconds until the drain; a store that disappears keeps what is loaded."""
         while True:
             await asyncio.sleep(self._settings.poll_s)
+            if self.draining:
+                return
             try:
                 await self.refresh()
             except StoreUnavailable:

@@ -490,3 +490,15 @@ async def test_a_refusal_lists_a_bounded_number_of_versions():
         world.registry.resolve("m", version=9999)
     assert len(caught.value.metadata["versions"]) < 500
     assert "4999" in caught.value.metadata["versions"]
+
+
+async def test_a_drain_ends_the_following_of_the_store():
+    world = World(poll_s=0.001)
+    world.put("m", 1)
+    await world.registry.start()
+    following = asyncio.ensure_future(world.registry.follow())
+    await asyncio.sleep(0)
+    world.put("m", 1, 2)
+    world.registry.drain()
+    await asyncio.wait_for(following, 20)
+    assert world.registry.resolve("m").version == 1
