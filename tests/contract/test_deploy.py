@@ -4,11 +4,13 @@ import json
 import re
 import shlex
 import tomllib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 import yaml
 
+from models.cli.run_folder import DEFAULT_STORE
+from models.registry import CACHE
 from server.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +91,12 @@ def test_an_image_carries_the_application_that_it_starts(target, application):
     (entry,) = values(target, "ENTRYPOINT")
     assert json.loads(entry) == ["python", "-m", application]
     assert f"{application}/ {application}/" in values(target, "COPY")
+
+
+def test_what_training_writes_by_default_goes_into_the_volumes():
+    folder = PurePosixPath(values("train", "WORKDIR")[-1])
+    written = {str(folder / name) for name in (DEFAULT_STORE, CACHE.parts[0])}
+    assert written == {volume.split(":")[1] for volume in COMPOSE["services"]["train"]["volumes"]}
 
 
 def test_the_default_image_is_the_server():
