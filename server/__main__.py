@@ -48,6 +48,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def _settings(flags: Sequence[str], program: str) -> Settings | None:
     """The settings, or None after saying what is wrong with them."""
+    mistyped, foreign = unknown_variables()
+    for name in mistyped:
+        print(f"environment variable {name} names no setting; docs/settings.md lists them all", file=sys.stderr)
+    if mistyped:
+        return None
     try:
         settings = load_settings(flags, program)
     except ValidationError as error:
@@ -56,11 +61,6 @@ def _settings(flags: Sequence[str], program: str) -> Settings | None:
         return None
     except SettingsError as error:
         print(f"settings: {error}", file=sys.stderr)
-        return None
-    mistyped, foreign = unknown_variables()
-    for name in mistyped:
-        print(f"environment variable {name} names no setting; see docs/settings.md", file=sys.stderr)
-    if mistyped:
         return None
     configure_logging(settings.telemetry.log_level, settings.telemetry.log_format)
     for name in foreign:

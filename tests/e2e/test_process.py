@@ -186,7 +186,7 @@ def test_a_missing_store_is_told_and_exits_with_1(tmp_path):
         (["serve", "--grpc.port", "99999"], {}, "grpc.port"),
         (["serve", "--store.version-policy", "newest"], {}, "store.version_policy"),
         (["serve", "--nonsense", "1"], {}, "--nonsense"),
-        (["serve"], {"ATTENDANT_GRPC__PROT": "1"}, "grpc.prot"),
+        (["serve"], {"ATTENDANT_GRPC__PROT": "1"}, "ATTENDANT_GRPC__PROT names no setting"),
         (["serve"], {"ATTENDANT_BACTHING__ENABLED": "1"}, "ATTENDANT_BACTHING__ENABLED"),
         (["serve"], {"ATTENDANT_GRPC__PORT": "many"}, "grpc.port"),
         (["sevre"], {}, "unknown command 'sevre'"),
