@@ -2,7 +2,7 @@
 
 import json
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Generic
@@ -37,18 +37,27 @@ def attention_output(layer: int) -> str:
 class Classification(Task[Config], Generic[Config, Content]):
     """One class for each row.
 
+    source: what the default data is.
+    default: reads it, given a seed.
     required: the accuracy that the default data must reach; None: more than the baseline measured in the same run,
         which is also what a user's own data must reach.
     """
 
     sample_suffix: str
 
-    def __init__(self, required: float | None = None) -> None:
+    def __init__(self, source: str, default: Callable[[int], Labelled[Content]], required: float | None = None) -> None:
+        self._source = source
+        self._default: Callable[[int], Labelled[Content]] = default
         self.required = required
 
+    @property
+    @override
+    def source(self) -> str:
+        return self._source
+
     @abstractmethod
-    def read(self, data: str | None, seed: int) -> Labelled[Content]:
-        """The examples; None: the default data. Raises models.data.DataError."""
+    def read(self, data: str, seed: int) -> Labelled[Content]:
+        """The examples of a user's own data. Raises models.data.DataError."""
 
     @abstractmethod
     def write_codec(
@@ -66,7 +75,7 @@ class Classification(Task[Config], Generic[Config, Content]):
 
     @override
     def prepare(self, config: Config, directory: Path, data: str | None, seed: int) -> PreparedData:
-        labelled = self.read(data, seed)
+        labelled = self._default(seed) if data is None else self.read(data, seed)
         codec, codec_files = self.write_codec(config, directory, labelled)
         (directory / LABELS_FILE).write_text(json.dumps(labelled.names, indent=0) + "\n", encoding="utf-8")
         splits = {

@@ -1,6 +1,6 @@
 """Which class an image belongs to."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import ClassVar
@@ -37,28 +37,14 @@ LARGEST_SHIFT = 1 / 8
 
 
 class ImageClassification(Classification[ImageClassifierConfig, bytes]):
-    """Image classification by an `ImageClassifier`.
-
-    source: what the default data is.
-    default: reads it, given a seed.
-    """
+    """Image classification by an `ImageClassifier`."""
 
     name: ClassVar[TaskName] = "image-classification"
     sample_suffix = ".png"
 
-    def __init__(self, source: str, default: Callable[[int], Labelled[bytes]], required: float | None = None) -> None:
-        super().__init__(required)
-        self._source = source
-        self._default = default
-
-    @property
     @override
-    def source(self) -> str:
-        return self._source
-
-    @override
-    def read(self, data: str | None, seed: int) -> Labelled[bytes]:
-        return self._default(seed) if data is None else labelled_images(data, seed)
+    def read(self, data: str, seed: int) -> Labelled[bytes]:
+        return labelled_images(data, seed)
 
     @override
     def write_codec(

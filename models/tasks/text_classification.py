@@ -1,6 +1,6 @@
 """Which class a text belongs to."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -46,28 +46,14 @@ SHORTEST_CROP = 8
 
 
 class TextClassification(Classification[TextClassifierConfig, str]):
-    """Text classification by a `TextClassifier`.
-
-    source: what the default data is.
-    default: reads it, given a seed.
-    """
+    """Text classification by a `TextClassifier`."""
 
     name: ClassVar[TaskName] = "text-classification"
     sample_suffix = ".txt"
 
-    def __init__(self, source: str, default: Callable[[int], Labelled[str]], required: float | None = None) -> None:
-        super().__init__(required)
-        self._source = source
-        self._default = default
-
-    @property
     @override
-    def source(self) -> str:
-        return self._source
-
-    @override
-    def read(self, data: str | None, seed: int) -> Labelled[str]:
-        return self._default(seed) if data is None else labelled_texts(data, seed)
+    def read(self, data: str, seed: int) -> Labelled[str]:
+        return labelled_texts(data, seed)
 
     @override
     def write_codec(

@@ -116,6 +116,8 @@ async def test_a_long_run_on_the_old_version_holds_up_no_other_model(store):
         await until(lambda: version_state(server, "counting", 1) == "UNLOADING")
         write_version(store, "m", 2, doubling_graph(5.0))
         await until(lambda: server.application.registry.resolve("m").version == 2)
+        assert await double(client) == 15.0
+        assert version_state(server, "counting", 1) == "UNLOADING"
         endless.cancel()
         server.application.registry.stop_runs()
         await until(lambda: version_state(server, "counting", 1) == "UNAVAILABLE")

@@ -229,6 +229,9 @@ async def test_a_lane_whose_last_waiting_request_is_withdrawn_can_be_removed(exe
     await settle()
     scheduler.withdraw(only, waiting, RequestCancelled("gone"))
     await removal
+    assert blocker.reply.done() is False
+    with pytest.raises(ModelNotReady):
+        scheduler.submit(only, make_request(1))
     gate.open.set()
     await blocker.reply
 
