@@ -27,6 +27,13 @@ class AdditiveAttention(Mechanism):
         """
         check_width("query", query, self.project_query.in_features)
         check_width("key", key, self.project_key.in_features)
-        target: Tensor = self.project_query(query).unsqueeze(-2)  # (...,T,Kq) -> (...,T,1,d_hidden)
-        source: Tensor = self.project_key(key).unsqueeze(-3)  # (...,S,Kk) -> (...,1,S,d_hidden)
-        return torch.tanh(target + source) @ self.combine  # (...,T,S,d_hidden) -> (...,T,S)
+        return additive_score(self.project_query(query), self.project_key(key), self.combine)
+
+
+def additive_score(query: Tensor, key: Tensor, combine: Tensor) -> Tensor:
+    """Compares what is already projected: (...,T,d_hidden), (...,S,d_hidden) -> (...,T,S).
+
+    `combine` is (...,d_hidden), its leading axes as those of the query: one vector for each row, or one for all.
+    """
+    hidden = torch.tanh(query.unsqueeze(-2) + key.unsqueeze(-3))  # (...,T,1,d) + (...,1,S,d) -> (...,T,S,d)
+    return (hidden @ combine[..., None, :, None]).squeeze(-1)  # (...,T,S,d) @ (...,1,d,1) -> (...,T,S)

@@ -21,4 +21,9 @@ class BilinearAttention(Mechanism):
         """
         check_width("query", query, self.weight.shape[0])
         check_width("key", key, self.weight.shape[1])
-        return query @ self.weight @ key.transpose(-2, -1)  # (...,T,Kq) @ (Kq,Kk) @ (...,Kk,S)
+        return bilinear_score(query, self.weight, key)
+
+
+def bilinear_score(query: Tensor, weight: Tensor, key: Tensor) -> Tensor:
+    """Products through a matrix: (...,T,Kq), (Kq,Kk) or (...,Kq,Kk), (...,S,Kk) -> (...,T,S)."""
+    return query @ weight @ key.transpose(-2, -1)  # (...,T,Kq) @ (Kq,Kk) @ (...,Kk,S)
