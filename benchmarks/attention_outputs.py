@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from models.export.graph import GRAPH_FILE, export_graph
 from models.registry import MODELS
-from models.tasks.task import Signature, Task
+from models.tasks.task import Exportable, Signature
 from server.manifest import TextCodecSpec
 from server.runtime.session import Session
 from server.tensors import Array
@@ -81,7 +81,7 @@ def export_both(directory: Path) -> tuple[Session, Session]:
     return sessions[0], sessions[1]
 
 
-def first_outputs(task: Task[Any], kept: int, output: object) -> tuple[torch.Tensor, ...]:
+def first_outputs(task: Exportable[Any], kept: int, output: object) -> tuple[torch.Tensor, ...]:
     """The first of the graph's outputs, in the signature's order."""
     return task.flatten(output)[:kept]
 

@@ -2,7 +2,9 @@
 
 from models.cli import alias as alias
 from models.cli import app
+from models.cli import attend as attend
 from models.cli import evaluate as evaluate
+from models.cli import explain as explain
 from models.cli import export as export
 from models.cli import list as list
 from models.cli import publish as publish

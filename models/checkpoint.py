@@ -1,10 +1,11 @@
-"""The checkpoint folder: what training leaves and everything after it reads.
+"""The checkpoint folder: what training, or where there is nothing to train the export, leaves for all that follows.
 
     <run>/checkpoint/
         record.json               model, task, configuration, data, seed, quality, versions
         checkpoint.safetensors    the weights, no pickle
         tokenizer.json, labels.json, …     what the codec and the task need, copied into the bundle as they are
-        samples/<n>.txt | .png    a few held-out inputs as a caller would send them: for verification and golden replay
+        samples/<n>.txt | .png | .npz     a few held-out inputs as a caller would send them: for verification and
+                                  golden replay
 
 Export, verification and publishing read this folder alone; they never need the training data.
 """
@@ -29,15 +30,16 @@ class Record(BaseModel):
     task: Task
     config: dict[str, object]
     """The network's configuration, by field."""
-    codec: dict[str, object]
-    """The codec's specification, as in the manifest."""
+    codec: dict[str, object] | None
+    """The codec's specification, as in the manifest; None: the model takes tensors."""
     files: tuple[str, ...]
     """Files of the folder that the bundle needs besides the weights."""
     labels: str | None
     """Which of them lists the class names."""
     seed: int
-    data: DataProvenance
-    quality: QualityReport
+    data: DataProvenance | None
+    quality: QualityReport | None
+    """Neither where the network has no weights: nothing was learned."""
     versions: dict[str, str]
     git_revision: str | None
     created_at: str

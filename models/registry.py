@@ -1,4 +1,4 @@
-"""The registered models: everything that `python -m models train <name>` needs to know."""
+"""The registered models: everything that `python -m models train <name>` needs to know, and what needs no training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +10,10 @@ from models.data.areas import SOURCE as AREAS_SOURCE
 from models.data.areas import labelled_areas
 from models.data.digits import SOURCE as DIGITS_SOURCE
 from models.data.digits import labelled_digits
-from models.networks import ImageClassifierConfig, TextClassifierConfig
+from models.networks import BareAttentionConfig, ImageClassifierConfig, TextClassifierConfig
+from models.tasks.attention import BareMechanism
 from models.tasks.image_classification import ImageClassification
-from models.tasks.task import Task
+from models.tasks.task import Exportable, Task, Weightless
 from models.tasks.text_classification import TextClassification
 
 # What was collected from installed packages, kept until they change.
@@ -49,36 +50,63 @@ class TrainingDefaults:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegisteredModel:
-    """One model: a task, a network of a size, and how to train it.
+class Registered:
+    """One model: a task, and a network's configuration."""
+
+    name: str
+    description: str
+    task: Exportable[Any]
+    config: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegisteredModel(Registered):
+    """A model that is learned: also how to train it.
 
     config, tiny: the network's configuration for use and for tests; what only the data knows is filled in later.
     """
 
-    name: str
-    description: str
     task: Task[Any]
-    config: Any
     tiny: Any
     training: TrainingDefaults
 
 
+@dataclass(frozen=True, kw_only=True)
+class RegisteredMechanism(Registered):
+    """A model without weights: there is nothing to train, its export is the first step."""
+
+    task: Weightless[Any]
+
+
 class NotRegistered(Exception):
-    """No model has this name; the message lists those that exist."""
+    """No model has this name, or none that can do what is asked; the message lists those that exist."""
 
 
-def registered_model(name: str) -> RegisteredModel:
+def registered_model(name: str) -> Registered:
     """The registered model. Raises NotRegistered."""
     if name not in MODELS:
         raise NotRegistered(f"{name!r} is not a registered model; those are {', '.join(sorted(MODELS))}")
     return MODELS[name]
 
 
-def _by_name(*models: RegisteredModel) -> Mapping[str, RegisteredModel]:
+def trainable_model(name: str) -> RegisteredModel:
+    """The registered model, if it has weights to learn. Raises NotRegistered."""
+    found = registered_model(name)
+    if not isinstance(found, RegisteredModel):
+        raise NotRegistered(f"{name!r} has no weights to train: begin with `python -m models export {name}`")
+    return found
+
+
+def _by_name(*models: Registered) -> Mapping[str, Registered]:
     return {model.name: model for model in models}
 
 
-MODELS: Mapping[str, RegisteredModel] = _by_name(
+def _mechanism(name: str, mechanism: str, description: str) -> RegisteredMechanism:
+    config = BareAttentionConfig(mechanism=mechanism)
+    return RegisteredMechanism(name=name, description=description, task=BareMechanism(), config=config)
+
+
+MODELS: Mapping[str, Registered] = _by_name(
     RegisteredModel(
         name="digits",
         description="Which digit an image shows; convolution and 2-D self-attention",
@@ -113,4 +141,11 @@ MODELS: Mapping[str, RegisteredModel] = _by_name(
         ),
         training=TrainingDefaults(epochs=5, batch_size=48, learning_rate=2e-3),
     ),
+    _mechanism("attend", "scaled-dot-product", "Scaled dot-product attention: softmax(q · k / √K) over the values"),
+    _mechanism("attend-dot", "dot", "Dot-product attention: softmax(q · k) over the values"),
+    _mechanism("attend-additive", "additive", "Additive attention: softmax(v · tanh(W q + U k)) over the values"),
+    _mechanism("attend-concat", "concat", "Concat attention: softmax(v · tanh(W (q, k))) over the values"),
+    _mechanism("attend-bilinear", "bilinear", "Bilinear attention: softmax(q · W k) over the values"),
+    _mechanism("attend-linear", "linear", "Linear attention: weights in proportion to phi(q) · phi(k), phi = elu + 1"),
+    _mechanism("attend-multi-head", "multi-head", "Multi-head attention over scaled dot products"),
 )

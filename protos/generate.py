@@ -1,12 +1,13 @@
-"""Turns the .proto files into Python modules.
+"""Turns the .proto files into Python modules, and into what a proxy needs to know of them.
 
 `python -m protos.generate` writes them; with `--check` it writes nothing, names the files that are not what the
-.proto files say, and exits 1 if there are any. Two places receive modules:
+.proto files say, and exits 1 if there are any. Three places receive files:
 
 - `client/attendant/v1/`: what protoc makes of `attendant.v1`, and types for the service stubs, which protoc leaves
   untyped;
 - `server/wire/`: the `inference` messages in a descriptor pool of their own. Every client of the Open Inference
-  Protocol registers the same names in protobuf's default pool, where a second registration is an error.
+  Protocol registers the same names in protobuf's default pool, where a second registration is an error;
+- `deploy/envoy/`: the descriptors of `attendant.v1`, by which Envoy turns JSON into messages and back.
 """
 
 import argparse
@@ -15,14 +16,20 @@ import tempfile
 from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet, ServiceDescriptorProto
+from google.rpc import error_details_pb2
 from grpc_tools import protoc
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROTOS = REPOSITORY / "protos"
 CLIENT_ROOT = Path("client")
 WIRE = Path("server/wire")
+TRANSCODING = Path("deploy/envoy/attendant.pb")
+# The details of an error, which Envoy writes as JSON only where it knows their types; it lies beside its module.
+ERROR_DETAILS = Path("google/rpc/error_details.proto")
+COMMON_PROTOS = Path(error_details_pb2.__file__).parents[len(ERROR_DETAILS.parts) - 1]
+PROTOBUF_PROTOS = Path(protoc.__file__).parent / "_proto"
 # Where generated files lie, to find those that nothing generates any more.
-GENERATED = ("client/attendant/v1/*.py*", "server/wire/*_pb2.py*")
+GENERATED = ("client/attendant/v1/*.py*", "server/wire/*_pb2.py*", "deploy/envoy/*.pb")
 
 
 def main() -> int:
@@ -39,9 +46,10 @@ def main() -> int:
 
 
 def generate(root: Path) -> None:
-    """Writes every generated module under `root`, laid out as in the repository."""
+    """Writes every generated file under `root`, laid out as in the repository."""
     _generate_client(root)
     _generate_wire(root)
+    _generate_transcoding(root)
 
 
 def stale_files(root: Path) -> list[str]:
@@ -85,6 +93,14 @@ def _generate_wire(root: Path) -> None:
         for types in (Path(folder) / "inference").iterdir():
             text = types.read_text().replace("from inference import", f"from {_dotted(WIRE)} import")
             (target / types.name).write_text(text)
+
+
+def _generate_transcoding(root: Path) -> None:
+    target = root / TRANSCODING
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sources = [*_sources("attendant/v1"), str(ERROR_DETAILS)]
+    imports = [f"--proto_path={folder}" for folder in (COMMON_PROTOS, PROTOBUF_PROTOS)]
+    _protoc(sources, *imports, "--include_imports", f"--descriptor_set_out={target}")
 
 
 def _wire_module(file: FileDescriptorProto) -> str:

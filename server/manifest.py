@@ -71,6 +71,10 @@ class FreeAxis(Frozen):
     """An axis of any size that must not be padded: only requests of equal size run together."""
 
     kind: Literal["free"] = "free"
+    name: str | None = None
+    """Axes of the same name have the same size; None: equal to no other."""
+    max: int | None = Field(default=None, ge=1)
+    """The largest size that the graph takes; None: no bound of its own."""
 
 
 Axis = Annotated[RowAxis | LengthAxis | FixedAxis | FreeAxis, Field(discriminator="kind")]
@@ -270,7 +274,8 @@ class Provenance(Frozen):
 
     created_at: str
     """ISO 8601, UTC."""
-    data: DataProvenance
+    data: DataProvenance | None
+    """None: the network has no weights, so nothing was learned from any data and there is no quality to report."""
     seed: int
     config: dict[str, object]
     """The network's configuration."""

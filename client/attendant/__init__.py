@@ -7,6 +7,7 @@ with Client("127.0.0.1:8001") as client:
     print(result[0].best, result[0].attention[0].weights.shape)
 """
 
+from attendant.attend import Attended, AttendResult
 from attendant.attention import Attention, AttentionMap, Axis, Cells, Reduction, Token, Tokens
 from attendant.classify import Classification, ClassifyResult, Label
 from attendant.client import AsyncClient, Client
@@ -31,7 +32,9 @@ from attendant.words import WordWeight, word_weights
 __all__ = [
     "AccessDenied",
     "AsyncClient",
+    "AttendResult",
     "AttendantError",
+    "Attended",
     "Attention",
     "AttentionMap",
     "Axis",

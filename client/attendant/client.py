@@ -9,6 +9,7 @@ from typing import Self
 
 import grpc
 
+from attendant.attend import DEFAULT_MECHANISM, AttendResult, Parameters, Vectors, attend_call
 from attendant.attention import Attention
 from attendant.channel import DEFAULT_ADDRESS, ChannelOption, Connection
 from attendant.classify import ClassifyResult, classify_call
@@ -68,6 +69,40 @@ class Client:
             score_threshold=score_threshold,
             truncation=truncation,
             attention=attention,
+            request_id=request_id,
+        )
+        return self._transport.run(call, timeout_s)
+
+    def attend(
+        self,
+        query: Vectors,
+        key: Vectors,
+        value: Vectors,
+        mask: Vectors | None = None,
+        *,
+        model: str = DEFAULT_MECHANISM,
+        parameters: Parameters | None = None,
+        version: int | None = None,
+        alias: str | None = None,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+    ) -> AttendResult:
+        """Attends by itself: query [queries, width], key [keys, width], value [keys, width], mask [queries, keys].
+
+        A sequence of such arrays asks for several inputs at once, each of its own size. `mask` is bool, True may
+        attend; a query with no key to attend to gets zeros. `parameters` are those of the mechanism's formula, by the
+        names of the model's inputs, for all inputs alike.
+        Raises ValueError for what is no array of numbers or a mask that is not bool, AttendantError.
+        """
+        call = attend_call(
+            query,
+            key,
+            value,
+            mask,
+            model=model,
+            parameters=parameters,
+            version=version,
+            alias=alias,
             request_id=request_id,
         )
         return self._transport.run(call, timeout_s)
@@ -151,6 +186,34 @@ class AsyncClient:
             score_threshold=score_threshold,
             truncation=truncation,
             attention=attention,
+            request_id=request_id,
+        )
+        return await self._transport.run(call, timeout_s)
+
+    async def attend(
+        self,
+        query: Vectors,
+        key: Vectors,
+        value: Vectors,
+        mask: Vectors | None = None,
+        *,
+        model: str = DEFAULT_MECHANISM,
+        parameters: Parameters | None = None,
+        version: int | None = None,
+        alias: str | None = None,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+    ) -> AttendResult:
+        """As `Client.attend`."""
+        call = attend_call(
+            query,
+            key,
+            value,
+            mask,
+            model=model,
+            parameters=parameters,
+            version=version,
+            alias=alias,
             request_id=request_id,
         )
         return await self._transport.run(call, timeout_s)

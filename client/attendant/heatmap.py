@@ -26,7 +26,7 @@ def overlay(image: bytes | Path, cells: npt.NDArray[np.float32]) -> bytes:
         picture = _enlarged(_flat(ImageOps.exif_transpose(opened)))
     heat = _stretched(cells, picture.size)
     alpha = _OPACITY * heat[..., None]
-    blended = (1 - alpha) * np.asarray(picture, np.float32) + alpha * _colours(heat)
+    blended = (1 - alpha) * np.asarray(picture, np.float32) + alpha * colours(heat)
     png = io.BytesIO()
     Image.fromarray(blended.round().astype(np.uint8)).save(png, format="PNG")
     return png.getvalue()
@@ -54,7 +54,7 @@ def _stretched(cells: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDA
     return np.clip(np.asarray(grey.resize(size, Image.Resampling.BILINEAR), np.float32), 0, 1)
 
 
-def _colours(heat: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """(height, width) in 0 to 1 -> (height, width, 3) in 0 to 255, linear between the ramp's colours."""
+def colours(heat: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """(height, width) in 0 to 1 -> red, green, blue (height, width, 3) in 0 to 255, linear between the ramp's stops."""
     stops = np.linspace(0, 1, len(_RAMP))
     return np.stack([np.interp(heat, stops, _RAMP[:, channel]) for channel in range(3)], axis=-1).astype(np.float32)

@@ -5,7 +5,7 @@ from rich.console import Console
 from models.cli import app
 from models.cli.run_folder import ModelArgument, RunOption, checkpoint_of, one_line_errors
 from models.cli.train import summary
-from models.registry import registered_model
+from models.registry import trainable_model
 
 
 @app.command()
@@ -17,5 +17,5 @@ def evaluate(
     from models.training.repeat import repeat_quality  # torch takes seconds to import: not for `--help`
 
     with one_line_errors():
-        record = repeat_quality(registered_model(model), checkpoint_of(model, run))
+        record = repeat_quality(trainable_model(model), checkpoint_of(model, run))
     Console().print(summary(record), highlight=False, soft_wrap=True)

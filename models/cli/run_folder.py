@@ -11,7 +11,7 @@ import typer
 from models.data.errors import DataError
 from models.export.failure import CheckpointUnusable, ExportError
 from models.export.trained import Trained, load_trained
-from models.registry import NotRegistered, registered_model
+from models.registry import NotRegistered, RegisteredMechanism, registered_model
 from models.training.errors import TrainingRefused
 from server.errors import ServeError
 from server.manifest import ALIAS_PATTERN
@@ -41,8 +41,10 @@ def load_run(model: str, run: Path | None) -> Trained:
     Raises NotRegistered, CheckpointUnusable as `load_trained` does and if the
     checkpoint is of another model.
     """
-    registered_model(model)
-    trained = load_trained(checkpoint_of(model, run))
+    checkpoint = checkpoint_of(model, run)
+    if isinstance(registered_model(model), RegisteredMechanism) and not checkpoint.is_dir():
+        raise CheckpointUnusable(f"no checkpoint in {checkpoint}: begin with `python -m models export {model}`")
+    trained = load_trained(checkpoint)
     if trained.record.model != model:
         raise CheckpointUnusable(f"{trained.directory} is a checkpoint of {trained.record.model}, not of {model}")
     return trained

@@ -9,7 +9,7 @@ from rich.console import Console
 from models.checkpoint import Record
 from models.cli import app
 from models.cli.run_folder import ModelArgument, one_line_errors
-from models.registry import registered_model
+from models.registry import trainable_model
 from models.training.options import Precision, Strategy, TrainingOptions
 
 
@@ -41,7 +41,7 @@ def train(
 
     console = Console()
     with one_line_errors():
-        registered = registered_model(model)
+        registered = trainable_model(model)
         options = TrainingOptions(
             run=out or Path("runs") / model,
             data=data,
@@ -65,6 +65,8 @@ def train(
 def summary(record: Record) -> str:
     """Held-out quality against what is required, and the baseline's."""
     quality = record.quality
+    if quality is None:
+        return f"{record.model}: no quality was measured"
     met = quality.value >= quality.required
     verdict = "[green]enough to publish[/green]" if met else "[red]publishing will be refused[/red]"
     lines = [

@@ -21,7 +21,7 @@ from server.manifest import CHECKPOINT_FILE, GraphSpec, Manifest
 
 
 def export_candidate(trained: Trained, bundle: Path) -> Manifest:
-    """Exports a trained network and writes a candidate to `bundle`, in place of one that was there.
+    """Exports a network and writes a candidate to `bundle`, in place of one that was there.
 
     Raises CheckpointUnusable if the checkpoint lacks a file that it lists, GraphInvalid if the exported graph is not
     valid; a former candidate is then still there, untouched.
@@ -60,6 +60,7 @@ def _manifest(trained: Trained, graph: GraphSpec) -> Manifest:
         outputs=trained.signature.outputs,
         attention=trained.signature.attention,
         codec=trained.codec,
+        batching=trained.signature.batching,
         labels=record.labels,
         quality=record.quality,
         provenance=provenance(record),

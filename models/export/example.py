@@ -6,7 +6,7 @@ Verification keeps clear of its sizes: a graph that is right only for the shape 
 import torch
 from torch import Tensor
 
-from server.manifest import Axis, FixedAxis, InputSpec, LengthAxis, RowAxis
+from server.manifest import Axis, FixedAxis, FreeAxis, InputSpec, LengthAxis, RowAxis
 from server.tensors import NUMPY_DTYPES, Datatype
 
 # Above 1, because the exporter takes an axis of one for a constant; all different, because it may tie axes of equal
@@ -24,7 +24,7 @@ class _Dimensions:
     def __init__(self) -> None:
         self._rows = Dimension("rows", min=1)
         self._lengths: dict[str, tuple[int, Dimension]] = {}
-        self._num_free = 0
+        self._free: dict[str, tuple[int, Dimension]] = {}
 
     def of(self, axis: Axis) -> tuple[int, Dimension | None]:
         """The size of an axis in the example, and its dimension unless it is fixed."""
@@ -34,8 +34,7 @@ class _Dimensions:
             return EXAMPLE_ROWS, self._rows
         if isinstance(axis, LengthAxis):
             return self._length(axis)
-        self._num_free += 1
-        return EXAMPLE_FREE + self._num_free - 1, Dimension(f"free_{self._num_free}", min=1)
+        return self._free_axis(axis)
 
     def _length(self, axis: LengthAxis) -> tuple[int, Dimension]:
         if axis.name not in self._lengths:
@@ -43,6 +42,14 @@ class _Dimensions:
             size = size if axis.max is None else min(size, axis.max)
             self._lengths[axis.name] = size, Dimension(axis.name, min=1, max=axis.max)
         return self._lengths[axis.name]
+
+    def _free_axis(self, axis: FreeAxis) -> tuple[int, Dimension]:
+        name = f"free_{len(self._free) + 1}" if axis.name is None else axis.name
+        if name not in self._free:
+            size = EXAMPLE_FREE + len(self._free)
+            size = size if axis.max is None else min(size, axis.max)
+            self._free[name] = size, Dimension(name, min=1, max=axis.max)
+        return self._free[name]
 
 
 def example_inputs(inputs: tuple[InputSpec, ...]) -> tuple[tuple[Tensor, ...], tuple[dict[int, Dimension], ...]]:

@@ -8,7 +8,8 @@ from server.manifest import Manifest, QualityReport
 def check_earned(manifest: Manifest) -> None:
     """Lets a bundle pass whose quality and parity are measured and good enough.
 
-    What quality is required is the task's to say; more than the baseline, where it says so, is in that number.
+    What quality is required is the task's to say; more than the baseline, where it says so, is in that number. A
+    network without weights has none: its record says so, and loading it has checked that.
     Raises PublishRefused if quality is missing or below what is required, or if parity is missing, over its tolerance,
     measured against a laxer tolerance than the graph's, or silent on an output.
     """
@@ -18,6 +19,8 @@ def check_earned(manifest: Manifest) -> None:
 
 def _check_quality(manifest: Manifest) -> None:
     quality = manifest.quality
+    if quality is None and manifest.provenance is not None and manifest.provenance.data is None:
+        return  # nothing was learned: parity is all that there is to earn
     if quality is None:
         raise PublishRefused(f"{manifest.name} has no quality report: its training did not measure any")
     if not quality.value >= quality.required:  # so that NaN is refused

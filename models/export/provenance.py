@@ -22,10 +22,11 @@ EXPORT_LIBRARIES = (
 
 
 def provenance(record: Record) -> Provenance:
-    """The provenance of a bundle exported now from this training; where both name a library, the training's stands."""
+    """The provenance of a bundle exported now from this record; where both name a library, the training's stands."""
+    data = record.data
     return Provenance(
         created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        data=record.data.model_copy(update={"source": public_source(record.data.source)}),
+        data=None if data is None else data.model_copy(update={"source": public_source(data.source)}),
         seed=record.seed,
         config=record.config,
         versions={**library_versions(EXPORT_LIBRARIES), **record.versions},

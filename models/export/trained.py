@@ -1,4 +1,4 @@
-"""A finished training, brought back from its checkpoint folder alone."""
+"""A network that can be exported, brought back from its checkpoint folder alone."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,10 @@ from torch import nn
 from models.checkpoint import RECORD_FILE, SAMPLES_DIR, Record, read_record
 from models.export.failure import CheckpointUnusable
 from models.registry import MODELS
-from models.tasks.task import Signature, Task
+from models.tasks.task import Exportable, Signature
 from server.manifest import CHECKPOINT_FILE, CodecSpec
 
-_CODEC_SPEC: TypeAdapter[CodecSpec] = TypeAdapter(CodecSpec)
+_CODEC_SPEC: TypeAdapter[CodecSpec | None] = TypeAdapter(CodecSpec | None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,11 +23,11 @@ class Trained:
 
     directory: Path
     record: Record
-    task: Task[object]
+    task: Exportable[object]
     config: object
     network: nn.Module
     """In evaluation mode, on the CPU."""
-    codec: CodecSpec
+    codec: CodecSpec | None
     signature: Signature
 
     def samples(self) -> tuple[Path, ...]:
@@ -40,13 +40,14 @@ def load_trained(directory: Path) -> Trained:
     """Builds the network that the checkpoint's record describes, and loads its weights.
 
     Raises CheckpointUnusable if there is no checkpoint, its record cannot be read, names an unregistered model, has a
-    configuration or a codec that does not fit it, or the weights are not those of the network.
+    configuration or a codec that does not fit it, or the weights are not those of the network, or come without the data
+    and the quality of their training.
     """
     record = _read(directory)
     registered = MODELS.get(record.model)
     if registered is None:
         raise CheckpointUnusable(f"{directory} is a checkpoint of {record.model!r}, which is not a registered model")
-    task: Task[object] = registered.task
+    task: Exportable[object] = registered.task
     try:
         config: object = type(registered.config)(**record.config)
     except (TypeError, ValueError) as error:
@@ -57,6 +58,7 @@ def load_trained(directory: Path) -> Trained:
         raise CheckpointUnusable(f"{directory}: the codec in {RECORD_FILE} is not one of this version") from error
     network = task.build(config).eval()
     _load_weights(network, directory / CHECKPOINT_FILE)
+    _check_learned(directory, record, network)
     return Trained(directory, record, task, config, network, codec, task.signature(config, codec))
 
 
@@ -69,6 +71,12 @@ def _read(directory: Path) -> Record:
         ) from error
     except (ValidationError, OSError) as error:
         raise CheckpointUnusable(f"{directory / RECORD_FILE} cannot be read as a training record") from error
+
+
+def _check_learned(directory: Path, record: Record, network: nn.Module) -> None:
+    """Weights are published at a stated quality on stated data; only a network that has none goes without both."""
+    if any(True for _ in network.parameters()) and (record.data is None or record.quality is None):
+        raise CheckpointUnusable(f"{directory}: {record.model} has weights, but its record has no data or no quality")
 
 
 def _load_weights(network: nn.Module, path: Path) -> None:

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 from models.export.bundle import read_candidate, write_manifest
-from models.export.cases import generated_cases, sample_rows
+from models.export.cases import generated_cases, sample_cases, sample_rows
 from models.export.digest import digests
 from models.export.failure import CandidateUnusable, ParityFailed
 from models.export.golden import write_golden
@@ -36,7 +36,9 @@ def verify_candidate(trained: Trained, bundle: Path) -> ParityReport:
     session = _open(bundle / graph.file)
     try:
         made_up = generated_cases(samples, manifest.inputs, trained.record.seed)
-        report = measure_parity(trained, session, chain([samples], made_up), graph.tolerance)
+        report = measure_parity(
+            trained, session, chain(sample_cases(samples, manifest.inputs), made_up), graph.tolerance
+        )
         _judge(report)
         golden = write_golden(bundle, session, samples)
     except InferenceFailed as error:

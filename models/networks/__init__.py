@@ -1,12 +1,22 @@
 """Networks composed from `models.attention`, each with a frozen config on top; nothing here knows a task."""
 
+from models.networks.bare_attention import BareAttentionConfig, bare_attention
+from models.networks.block import BlockConfig
+from models.networks.decoder import Decoder, DecoderBlock, DecoderBlockOutput, DecoderConfig, DecoderOutput
 from models.networks.encoder import Encoder, EncoderBlock, EncoderConfig, EncoderOutput
 from models.networks.image_classifier import ImageClassifier, ImageClassifierConfig
 from models.networks.output import ClassifierOutput
 from models.networks.text_classifier import TextClassifier, TextClassifierConfig
 
 __all__ = [
+    "BareAttentionConfig",
+    "BlockConfig",
     "ClassifierOutput",
+    "Decoder",
+    "DecoderBlock",
+    "DecoderBlockOutput",
+    "DecoderConfig",
+    "DecoderOutput",
     "Encoder",
     "EncoderBlock",
     "EncoderConfig",
@@ -15,4 +25,5 @@ __all__ = [
     "ImageClassifierConfig",
     "TextClassifier",
     "TextClassifierConfig",
+    "bare_attention",
 ]

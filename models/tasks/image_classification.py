@@ -98,7 +98,7 @@ class ImageClassification(Classification[ImageClassifierConfig, bytes]):
         return stack(rows)
 
     @override
-    def signature(self, config: ImageClassifierConfig, codec: CodecSpec) -> Signature:
+    def signature(self, config: ImageClassifierConfig, codec: CodecSpec | None) -> Signature:
         rows, columns = config.attention_grid
         sides = (FixedAxis(size=config.image_size), FixedAxis(size=config.image_size))
         cells = FixedAxis(size=rows * columns)

@@ -10,8 +10,18 @@ from typing import ClassVar, Generic, TypeVar
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from server.manifest import AttentionSpec, Baseline, CodecSpec, DataProvenance, InputSpec, OutputSpec, QualityReport
+from server.manifest import (
+    AttentionSpec,
+    Baseline,
+    BatchingSpec,
+    CodecSpec,
+    DataProvenance,
+    InputSpec,
+    OutputSpec,
+    QualityReport,
+)
 from server.manifest import Task as TaskName
+from server.tensors import Array
 
 Config = TypeVar("Config")
 Batch = Mapping[str, Tensor]
@@ -25,6 +35,7 @@ class Signature:
     inputs: tuple[InputSpec, ...]
     outputs: tuple[OutputSpec, ...]
     attention: tuple[AttentionSpec, ...] = ()
+    batching: BatchingSpec = field(default_factory=BatchingSpec)
 
 
 @dataclass(frozen=True)
@@ -47,8 +58,8 @@ class PreparedData:
     """Fits a simpler method on the same training split and scores it on the same test split; None: there is none."""
 
 
-class Task(ABC, Generic[Config]):
-    """One kind of job, for any network configuration that fits it."""
+class Exportable(ABC, Generic[Config]):
+    """What export, verification and publishing must know of a network, however it came by its weights."""
 
     name: ClassVar[TaskName]
 
@@ -56,6 +67,30 @@ class Task(ABC, Generic[Config]):
     @abstractmethod
     def source(self) -> str:
         """What the default data is, as it stands in a record."""
+
+    @abstractmethod
+    def build(self, config: Config) -> nn.Module:
+        """The untrained network; its forward arguments are the names of the graph's inputs."""
+
+    @abstractmethod
+    def signature(self, config: Config, codec: CodecSpec | None) -> Signature:
+        """Inputs, outputs and attention of the exported graph, in the order of `flatten`."""
+
+    @abstractmethod
+    def flatten(self, output: object) -> tuple[Tensor, ...]:
+        """The network's output as the graph's outputs, in the signature's order."""
+
+
+class Weightless(Exportable[Config]):
+    """A network that is all formula: nothing to train, and nothing to measure but parity."""
+
+    @abstractmethod
+    def samples(self, config: Config, seed: int) -> Sequence[Mapping[str, Array]]:
+        """A few inputs as a caller would send them, each with a leading row axis of 1, to verify and replay."""
+
+
+class Task(Exportable[Config]):
+    """One kind of job that is learned, for any network configuration that fits it."""
 
     @abstractmethod
     def prepare(self, config: Config, directory: Path, data: str | None, seed: int) -> PreparedData:
@@ -70,10 +105,6 @@ class Task(ABC, Generic[Config]):
     @abstractmethod
     def configure(self, config: Config, prepared: PreparedData) -> Config:
         """The configuration with what only the data knows: number of classes, vocabulary size."""
-
-    @abstractmethod
-    def build(self, config: Config) -> nn.Module:
-        """The untrained network; its forward arguments are the names of the graph's inputs."""
 
     def initialise(self, network: nn.Module, prepared: PreparedData, seed: int) -> None:
         """Gives a new network a better start than chance, from the training split alone; does nothing by default."""
@@ -101,11 +132,3 @@ class Task(ABC, Generic[Config]):
     @abstractmethod
     def quality(self, value: float, examples: int, prepared: PreparedData) -> QualityReport:
         """The report on held-out data: the metric, what is required of it, and a baseline measured now, if any."""
-
-    @abstractmethod
-    def signature(self, config: Config, codec: CodecSpec) -> Signature:
-        """Inputs, outputs and attention of the exported graph, in the order of `flatten`."""
-
-    @abstractmethod
-    def flatten(self, output: object) -> tuple[Tensor, ...]:
-        """The network's output as the graph's outputs, in the signature's order."""

@@ -38,8 +38,6 @@ TOKENIZER_FILE = "tokenizer.json"
 INPUT_IDS = "input_ids"
 MASK = "mask"
 PADDING_ID = 0
-# Standard deviation of the word vectors that the embedding starts from.
-EMBEDDING_SCALE = 1.0
 # A training text is cut to a random window this often, so that the network meets short texts too.
 CROP_PROBABILITY = 0.3
 SHORTEST_CROP = 8
@@ -97,8 +95,7 @@ class TextClassification(Classification[TextClassifierConfig, str]):
         from models.data.word_vectors import word_vectors  # scikit-learn takes seconds to import
 
         vectors = word_vectors(ids, embedding.num_embeddings, embedding.embedding_dim, seed)
-        with torch.no_grad():
-            embedding.weight.copy_(torch.from_numpy(vectors) * EMBEDDING_SCALE)
+        network.start_from_word_vectors(torch.from_numpy(vectors))
 
     @override
     def augment(self, row: Batch, rng: Random) -> Batch:
@@ -123,7 +120,7 @@ class TextClassification(Classification[TextClassifierConfig, str]):
         }
 
     @override
-    def signature(self, config: TextClassifierConfig, codec: CodecSpec) -> Signature:
+    def signature(self, config: TextClassifierConfig, codec: CodecSpec | None) -> Signature:
         length = LengthAxis(max=config.max_len)
         weights = tuple(attention_output(layer) for layer in range(config.num_layers))
         tokens = TokenAxis(length=length.name)

@@ -18,22 +18,25 @@ from server.manifest import CHECKPOINT_FILE
 def repeat_quality(model: RegisteredModel, checkpoint: Path) -> Record:
     """The checkpoint's record with the quality as it is measured now, the baseline included.
 
-    Raises TrainingRefused if there is no such checkpoint, it is of another model, or the data is not what it was
-    trained on any more; models.data.DataError if the data cannot be read.
+    Raises TrainingRefused if there is no such checkpoint, it is of another model or names no data, or the data is not
+    what it was trained on any more; models.data.DataError if the data cannot be read.
     """
     record = _read(checkpoint)
     if record.model != model.name:
         raise TrainingRefused(f"{checkpoint} is a checkpoint of {record.model}, not of {model.name}")
-    data = None if record.data.source == model.task.source else record.data.source
+    trained_on = record.data
+    if trained_on is None:
+        raise TrainingRefused(f"{checkpoint} names no data that it was trained on")
+    data = None if trained_on.source == model.task.source else trained_on.source
     config = type(model.config)(**record.config)
     network = model.task.build(config)
     with TemporaryDirectory() as copy:
         for name in record.files:
             shutil.copyfile(checkpoint / name, Path(copy) / name)
         prepared = model.task.prepare(config, Path(copy), data, record.seed)
-        if prepared.provenance.fingerprint != record.data.fingerprint:
+        if prepared.provenance.fingerprint != trained_on.fingerprint:
             raise TrainingRefused(
-                f"{record.data.source} is not what {checkpoint} was trained on: examples changed since, perhaps with a "
+                f"{trained_on.source} is not what {checkpoint} was trained on: examples changed since, perhaps with a "
                 "library's version, so that its held-out quality cannot be measured again"
             )
         try:

@@ -14,7 +14,7 @@ from server.errors import (
     SequenceTooLong,
     SignatureMismatch,
 )
-from server.manifest import Axis, InputSpec, Manifest
+from server.manifest import Axis, FreeAxis, InputSpec, Manifest
 from server.tensors import NUMPY_DTYPES, Array, Datatype, Tensor, cast, element
 
 MAX_FILL_BYTES = 64 * 1024**2
@@ -39,9 +39,10 @@ class _Sizes:
         self.rows: int | None = None
         self.lengths: dict[str, int] = {}
         self.free: list[int] = []
+        self.named: dict[str, int] = {}
 
     def take(self, spec: InputSpec, position: int, axis: Axis, size: int) -> None:
-        """Raises SignatureMismatch, EmptyInput or SequenceTooLong where `size` does not fit the axis."""
+        """Raises SignatureMismatch, EmptyInput, SequenceTooLong or PayloadTooLarge where `size` does not fit."""
         where = f"input {spec.name!r}, axis {position}"
         if axis.kind == "fixed":
             if size != axis.size:
@@ -64,7 +65,18 @@ class _Sizes:
                     f"{where}: length {size}, other inputs have {self.lengths[axis.name]} for {axis.name!r}"
                 )
         else:
-            self.free.append(size)
+            self._take_free(where, axis, size)
+
+    def _take_free(self, where: str, axis: FreeAxis, size: int) -> None:
+        if axis.max is not None and size > axis.max:
+            raise PayloadTooLarge(
+                f"{where}: size {size} is over the model's {axis.max}", {"size": str(size), "max_size": str(axis.max)}
+            )
+        if axis.name is not None and self.named.setdefault(axis.name, size) != size:
+            raise SignatureMismatch(
+                f"{where}: size {size}, other inputs have {self.named[axis.name]} for {axis.name!r}"
+            )
+        self.free.append(size)
 
 
 def admit(
@@ -77,8 +89,8 @@ def admit(
     """Checks names, datatypes, ranks, sizes and row count, and fills in absent optional inputs.
 
     Raises SignatureMismatch, ParameterInvalid (an output named twice), EmptyInput, SequenceTooLong, RowLimitExceeded,
-    or PayloadTooLarge where an absent input would take more than `max_fill_bytes`; the message names the tensor, what
-    was expected and what came.
+    or PayloadTooLarge where a free axis is over its bound or an absent input would take more than `max_fill_bytes`; the
+    message names the tensor, what was expected and what came.
     """
     _check_names(manifest, inputs, outputs)
     sizes = _Sizes()

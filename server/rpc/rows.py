@@ -48,11 +48,12 @@ async def infer_row(
 
 
 def lengths_of(manifest: Manifest, inputs: Mapping[str, Array]) -> dict[str, int]:
-    """The sizes of the named length axes, as far as the inputs have the ranks of the signature.
+    """The sizes of the named length and free axes, as far as the inputs have the ranks of the signature.
 
     Whether they fit it otherwise is admission's to say.
     """
-    return {axis.name: size for axis, size in _sizes(manifest, inputs) if axis.kind == "length"}
+    named = ((axis.name, size) for axis, size in _sizes(manifest, inputs) if axis.kind in ("length", "free"))
+    return {name: size for name, size in named if name is not None}
 
 
 def rows_of(manifest: Manifest, inputs: Mapping[str, Array]) -> int:

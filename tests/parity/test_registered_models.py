@@ -7,17 +7,19 @@ import pytest
 import torch
 
 from models.export.candidate import export_candidate
-from models.export.cases import BATCH_SIZES, generated_cases, sample_rows, unseen_lengths
+from models.export.cases import BATCH_SIZES, generated_cases, sample_cases, sample_rows, unseen_lengths
 from models.export.graph import GRAPH_FILE
 from models.export.parity import measure_parity, run_network
 from models.export.report import failed_outputs, is_invariant
 from models.export.rows import pad_rows
 from models.export.trained import load_trained
-from models.registry import MODELS
-from server.manifest import LengthAxis
+from models.registry import MODELS, RegisteredMechanism, RegisteredModel
+from server.manifest import FreeAxis, LengthAxis
 from server.runtime.session import Session
 from tests.support.checkpoints import CODECS, make_checkpoint
 
+LEARNED = sorted(name for name, model in MODELS.items() if isinstance(model, RegisteredModel))
+WEIGHTLESS = sorted(name for name, model in MODELS.items() if isinstance(model, RegisteredMechanism))
 TOLERANCE = 1e-4
 MAX_TINY_PARAMETERS = 20_000
 
@@ -33,8 +35,18 @@ def exported(request, tmp_path_factory):
     session.close()
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
-def test_every_registered_model_has_a_tiny_configuration_and_can_be_built_here(name):
+def test_every_registered_model_is_learned_or_without_weights():
+    assert sorted(MODELS) == sorted([*LEARNED, *WEIGHTLESS])
+
+
+@pytest.mark.parametrize("name", WEIGHTLESS)
+def test_a_model_without_weights_has_none(name):
+    registered = MODELS[name]
+    assert not registered.task.build(registered.config).state_dict()
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_every_learned_model_has_a_tiny_configuration_and_can_be_built_here(name):
     registered = MODELS[name]
     assert type(registered.tiny) is type(registered.config)
     assert registered.tiny != registered.config
@@ -45,7 +57,8 @@ def test_every_registered_model_has_a_tiny_configuration_and_can_be_built_here(n
 
 def test_graph_answers_and_attends_like_the_network_alone_and_in_company(exported):
     trained, session, samples = exported
-    cases = [samples, *generated_cases(samples, trained.signature.inputs, seed=7)]
+    inputs = trained.signature.inputs
+    cases = [*sample_cases(samples, inputs), *generated_cases(samples, inputs, seed=7)]
     report = measure_parity(trained, session, cases, TOLERANCE)
     assert failed_outputs(report) == ()
     assert is_invariant(report)
@@ -56,18 +69,22 @@ def test_graph_answers_and_attends_like_the_network_alone_and_in_company(exporte
 
 def test_outputs_have_the_shapes_and_datatypes_of_the_signature(exported):
     trained, session, samples = exported
-    rows = samples[:3]
-    batch = pad_rows(rows, trained.signature.inputs)
-    padded = {
-        axis.name: size
-        for spec in trained.signature.inputs
-        for axis, size in zip(spec.axes, batch[spec.name].shape, strict=True)
-        if isinstance(axis, LengthAxis)
-    }
-    answered = session.run(batch)
+    for rows in sample_cases(samples, trained.signature.inputs):
+        batch = pad_rows(rows, trained.signature.inputs)
+        sizes = {
+            axis.name: size
+            for spec in trained.signature.inputs
+            for axis, size in zip(spec.axes, batch[spec.name].shape, strict=True)
+            if isinstance(axis, LengthAxis | FreeAxis)
+        }
+        answered = session.run(batch)
+        assert_sizes(trained, answered, len(rows), sizes)
+
+
+def assert_sizes(trained, answered, rows, sizes):
     for spec in trained.signature.outputs:
         expected = [
-            len(rows) if axis.kind == "row" else padded[axis.name] if isinstance(axis, LengthAxis) else axis.size
+            rows if axis.kind == "row" else axis.size if axis.kind == "fixed" else sizes[axis.name]
             for axis in spec.axes
         ]
         assert list(answered[spec.name].shape) == expected
@@ -86,10 +103,12 @@ def test_attention_weights_of_every_query_sum_to_one(exported):
 def test_rows_are_answered_differently(exported):
     """A graph that ignored its input would pass every comparison above only if the network did, too."""
     trained, session, samples = exported
-    logits = session.run(pad_rows(samples, trained.signature.inputs))[trained.signature.outputs[0].name]
-    assert len(np.unique(logits.round(6), axis=0)) == len(samples)
+    for rows in sample_cases(samples, trained.signature.inputs):
+        answers = session.run(pad_rows(rows, trained.signature.inputs))[trained.signature.outputs[0].name]
+        assert len(np.unique(answers.round(6), axis=0)) == len(rows)
 
 
+@pytest.mark.parametrize("exported", LEARNED, indirect=True)
 def test_another_network_fails_the_comparison(exported):
     """The comparison can fail: the same graph against a network of other weights."""
     trained, session, samples = exported

@@ -1,4 +1,7 @@
-"""Checkpoint folders of registered models at their tiny configuration, with random weights instead of a training."""
+"""Checkpoint folders of registered models at their tiny configuration, with random weights instead of a training.
+
+A model without weights has the checkpoint that its export would make.
+"""
 
 import io
 import json
@@ -16,7 +19,8 @@ from tokenizers.pre_tokenizers import Whitespace
 from torch import nn
 
 from models.checkpoint import SAMPLES_DIR, Record, write_record
-from models.registry import MODELS
+from models.export.weightless import write_checkpoint
+from models.registry import MODELS, RegisteredMechanism
 from server.manifest import CHECKPOINT_FILE, CodecSpec, DataProvenance, ImageCodecSpec, QualityReport, TextCodecSpec
 
 UNKNOWN = "[UNK]"
@@ -34,8 +38,11 @@ GOOD_QUALITY = QualityReport(metric="accuracy", value=0.99, required=0.5, exampl
 def make_checkpoint(run: Path, model: str, *, seed: int = 0, quality: QualityReport = GOOD_QUALITY) -> Path:
     """Writes `<run>/checkpoint` for a registered model; the same seed gives the same weights and samples."""
     directory = run / "checkpoint"
-    (directory / SAMPLES_DIR).mkdir(parents=True)
     registered = MODELS[model]
+    if isinstance(registered, RegisteredMechanism):
+        write_checkpoint(registered, directory)
+        return directory
+    (directory / SAMPLES_DIR).mkdir(parents=True)
     config = registered.tiny
     codec, files = CODECS[registered.task.name](directory, config, np.random.default_rng(seed))
     (directory / "labels.json").write_text(json.dumps([f"class {index}" for index in range(config.num_classes)]))

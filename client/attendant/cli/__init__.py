@@ -5,6 +5,7 @@ Exit codes: 0 answered, 1 the server refused or failed (the reason is printed), 
 
 import typer
 
+from attendant.cli.attend import attend
 from attendant.cli.classify import classify
 from attendant.cli.health import health
 
@@ -15,5 +16,6 @@ app = typer.Typer(
     # A traceback with local variables would show what was sent.
     pretty_exceptions_enable=False,
 )
+app.command()(attend)
 app.command()(classify)
 app.command()(health)

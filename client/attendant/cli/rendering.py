@@ -9,6 +9,7 @@ from rich.text import Text
 
 from attendant.attention import AttentionMap, Cells, Tokens
 from attendant.classify import Classification, ClassifyResult
+from attendant.common import ModelVersion, Timing
 from attendant.words import WordWeight, word_weights
 
 _BAR_WIDTH = 24
@@ -27,31 +28,40 @@ def print_result(result: ClassifyResult, names: Sequence[str], texts: Sequence[s
     `texts` holds each input's text, None for an image.
     """
     console = Console()
-    timing = result.timing
-    alias = f" ({result.model.alias})" if result.model.alias else ""
-    console.print(
-        Text(
-            f"{printable(result.model.name)} version {result.model.version}{printable(alias)} · "
-            f"{1000 * timing.request_s:.1f} ms, of it queue {1000 * timing.queue_s:.1f}, "
-            f"compute {1000 * timing.compute_s:.1f}",
-            style="dim",
-        )
-    )
+    console.print(headline(result.model, result.timing))
     for each, name, text in zip(result, names, texts, strict=True):
         console.print(_one(each, name, text, attention))
+
+
+def headline(model: ModelVersion, timing: Timing) -> Text:
+    """Who answered, and how long it took."""
+    alias = f" ({model.alias})" if model.alias else ""
+    return Text(
+        f"{printable(model.name)} version {model.version}{printable(alias)} · "
+        f"{1000 * timing.request_s:.1f} ms, of it queue {1000 * timing.queue_s:.1f}, "
+        f"compute {1000 * timing.compute_s:.1f}",
+        style="dim",
+    )
+
+
+def call_json(model: ModelVersion, timing: Timing, request_id: str) -> dict[str, Any]:
+    """What the JSON of every call begins with: who answered, under which id, how long it took."""
+    return {
+        "model": {"name": model.name, "version": model.version, "alias": model.alias},
+        "request_id": request_id,
+        "timing": {
+            "queue_s": timing.queue_s,
+            "compute_s": timing.compute_s,
+            "request_s": timing.request_s,
+            "batch_rows": timing.batch_rows,
+        },
+    }
 
 
 def as_json(result: ClassifyResult, names: Sequence[str], texts: Sequence[str | None]) -> dict[str, Any]:
     """The result as values for `json.dumps`; attention as weights of words, cells or keys."""
     return {
-        "model": {"name": result.model.name, "version": result.model.version, "alias": result.model.alias},
-        "request_id": result.request_id,
-        "timing": {
-            "queue_s": result.timing.queue_s,
-            "compute_s": result.timing.compute_s,
-            "request_s": result.timing.request_s,
-            "batch_rows": result.timing.batch_rows,
-        },
+        **call_json(result.model, result.timing, result.request_id),
         "results": [_plain(each, name, text) for each, name, text in zip(result, names, texts, strict=True)],
     }
 

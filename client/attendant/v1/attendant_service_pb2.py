@@ -22,16 +22,17 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from attendant.v1 import attend_pb2 as attendant_dot_v1_dot_attend__pb2
 from attendant.v1 import classify_pb2 as attendant_dot_v1_dot_classify__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$attendant/v1/attendant_service.proto\x12\x0c\x61ttendant.v1\x1a\x1b\x61ttendant/v1/classify.proto2]\n\x10\x41ttendantService\x12I\n\x08\x43lassify\x12\x1d.attendant.v1.ClassifyRequest\x1a\x1e.attendant.v1.ClassifyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$attendant/v1/attendant_service.proto\x12\x0c\x61ttendant.v1\x1a\x19\x61ttendant/v1/attend.proto\x1a\x1b\x61ttendant/v1/classify.proto2\xa2\x01\n\x10\x41ttendantService\x12I\n\x08\x43lassify\x12\x1d.attendant.v1.ClassifyRequest\x1a\x1e.attendant.v1.ClassifyResponse\x12\x43\n\x06\x41ttend\x12\x1b.attendant.v1.AttendRequest\x1a\x1c.attendant.v1.AttendResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'attendant.v1.attendant_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ATTENDANTSERVICE']._serialized_start=83
-  _globals['_ATTENDANTSERVICE']._serialized_end=176
+  _globals['_ATTENDANTSERVICE']._serialized_start=111
+  _globals['_ATTENDANTSERVICE']._serialized_end=273
 # @@protoc_insertion_point(module_scope)

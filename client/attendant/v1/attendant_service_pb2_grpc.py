@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from attendant.v1 import attend_pb2 as attendant_dot_v1_dot_attend__pb2
 from attendant.v1 import classify_pb2 as attendant_dot_v1_dot_classify__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
@@ -41,6 +42,11 @@ class AttendantServiceStub:
                 request_serializer=attendant_dot_v1_dot_classify__pb2.ClassifyRequest.SerializeToString,
                 response_deserializer=attendant_dot_v1_dot_classify__pb2.ClassifyResponse.FromString,
                 _registered_method=True)
+        self.Attend = channel.unary_unary(
+                '/attendant.v1.AttendantService/Attend',
+                request_serializer=attendant_dot_v1_dot_attend__pb2.AttendRequest.SerializeToString,
+                response_deserializer=attendant_dot_v1_dot_attend__pb2.AttendResponse.FromString,
+                _registered_method=True)
 
 
 class AttendantServiceServicer:
@@ -55,6 +61,13 @@ class AttendantServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Attend(self, request, context):
+        """Computes attention by itself: how much each query takes from each key, and the values mixed accordingly.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AttendantServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -62,6 +75,11 @@ def add_AttendantServiceServicer_to_server(servicer, server):
                     servicer.Classify,
                     request_deserializer=attendant_dot_v1_dot_classify__pb2.ClassifyRequest.FromString,
                     response_serializer=attendant_dot_v1_dot_classify__pb2.ClassifyResponse.SerializeToString,
+            ),
+            'Attend': grpc.unary_unary_rpc_method_handler(
+                    servicer.Attend,
+                    request_deserializer=attendant_dot_v1_dot_attend__pb2.AttendRequest.FromString,
+                    response_serializer=attendant_dot_v1_dot_attend__pb2.AttendResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -93,6 +111,33 @@ class AttendantService:
             '/attendant.v1.AttendantService/Classify',
             attendant_dot_v1_dot_classify__pb2.ClassifyRequest.SerializeToString,
             attendant_dot_v1_dot_classify__pb2.ClassifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Attend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/attendant.v1.AttendantService/Attend',
+            attendant_dot_v1_dot_attend__pb2.AttendRequest.SerializeToString,
+            attendant_dot_v1_dot_attend__pb2.AttendResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import Any, overload, type_check_only
 
+from attendant.v1 import attend_pb2
 from attendant.v1 import classify_pb2
 import grpc
 import grpc.aio
@@ -13,13 +14,16 @@ class AttendantServiceStub:
     @overload
     def __new__(cls, channel: grpc.aio.Channel) -> AttendantServiceAsyncStub: ...
     Classify: grpc.UnaryUnaryMultiCallable[classify_pb2.ClassifyRequest, classify_pb2.ClassifyResponse]
+    Attend: grpc.UnaryUnaryMultiCallable[attend_pb2.AttendRequest, attend_pb2.AttendResponse]
 
 @type_check_only
 class AttendantServiceAsyncStub(AttendantServiceStub):
     Classify: grpc.aio.UnaryUnaryMultiCallable[classify_pb2.ClassifyRequest, classify_pb2.ClassifyResponse]  # type: ignore[assignment]
+    Attend: grpc.aio.UnaryUnaryMultiCallable[attend_pb2.AttendRequest, attend_pb2.AttendResponse]  # type: ignore[assignment]
 
 class AttendantServiceServicer:
     def Classify(self, request: classify_pb2.ClassifyRequest, context: Any) -> classify_pb2.ClassifyResponse | Awaitable[classify_pb2.ClassifyResponse]: ...
+    def Attend(self, request: attend_pb2.AttendRequest, context: Any) -> attend_pb2.AttendResponse | Awaitable[attend_pb2.AttendResponse]: ...
 
 def add_AttendantServiceServicer_to_server(
     servicer: AttendantServiceServicer, server: grpc.Server | grpc.aio.Server

@@ -1,11 +1,13 @@
 """The table of `attendant.v1.AttendantService`."""
 
 import grpc
+from attendant.v1.attend_pb2 import AttendRequest
 from attendant.v1.classify_pb2 import ClassifyRequest
 
 from server.clock import Clock
 from server.registry import Registry
 from server.rpc.attendant import SERVICE
+from server.rpc.attendant.attend import Attender
 from server.rpc.attendant.attention import AttentionObserver
 from server.rpc.attendant.classify import Classifier
 from server.rpc.calls import Calls
@@ -18,10 +20,15 @@ class AttendantService:
     def __init__(
         self, registry: Registry, security: SecuritySettings, clock: Clock, observer: AttentionObserver
     ) -> None:
+        self._attender = Attender(registry, security, clock)
         self._classifier = Classifier(registry, security, clock, observer)
 
     def handler(self, calls: Calls) -> "grpc.GenericRpcHandler[bytes, bytes]":
         """All methods of the service."""
         return grpc.method_handlers_generic_handler(
-            SERVICE, {"Classify": calls.unary(SERVICE, "Classify", ClassifyRequest, self._classifier.classify)}
+            SERVICE,
+            {
+                "Attend": calls.unary(SERVICE, "Attend", AttendRequest, self._attender.attend),
+                "Classify": calls.unary(SERVICE, "Classify", ClassifyRequest, self._classifier.classify),
+            },
         )

@@ -10,7 +10,7 @@ from server.tensors import NUMPY_DTYPES
 def check_attention_bytes(
     manifest: Manifest, outputs: Iterable[str], rows: int, length: Callable[[str], int], max_bytes: int
 ) -> None:
-    """Adds up the asked-for outputs that are attention maps; `length` gives the size of a named length axis.
+    """Adds up the asked-for outputs that are attention maps; `length` gives the size of a named length or free axis.
 
     Raises AttentionTooLarge, naming the bound and the call that can reduce maps.
     """
@@ -23,7 +23,7 @@ def check_attention_bytes(
         for axis in spec.axes:
             if axis.kind == "row":
                 size *= rows
-            elif axis.kind == "length":
+            elif axis.kind in ("length", "free") and axis.name is not None:
                 size *= length(axis.name)
             elif axis.kind == "fixed":
                 size *= axis.size

@@ -2,7 +2,7 @@ import inspect
 
 from attendant import AsyncClient, Client
 
-EXPECTED = {"classify", "health", "wait_ready", "close"}
+EXPECTED = {"attend", "classify", "health", "wait_ready", "close"}
 
 
 def public(kind: type) -> dict[str, object]:

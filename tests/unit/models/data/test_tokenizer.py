@@ -18,3 +18,14 @@ def test_the_file_alone_tokenizes_as_the_trained_one(tmp_path):
 def test_a_character_never_seen_is_unknown(tmp_path):
     tokenizer = train_tokenizer(TEXTS, 200, tmp_path / "tokenizer.json")
     assert tokenizer.encode("matrix ☃").tokens == ["matrix", UNKNOWN]
+
+
+def test_the_same_texts_give_the_same_pieces_under_the_same_ids(tmp_path):
+    vocabularies = [train_tokenizer(TEXTS, 40, tmp_path / "tokenizer.json").get_vocab() for _ in range(4)]
+    assert vocabularies[1:] == vocabularies[:1] * 3
+
+
+def test_letters_inside_words_are_pieces_and_not_special(tmp_path):
+    tokenizer = train_tokenizer(TEXTS, 200, tmp_path / "tokenizer.json")
+    assert tokenizer.encode("maps").tokens == ["m", "##a", "##p", "##s"]
+    assert [token.content for token in tokenizer.get_added_tokens_decoder().values()] == [PADDING, UNKNOWN]

@@ -4,11 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.export.cases import BATCH_SIZES, LENGTHS, generated_cases, sample_rows, unseen_lengths
+from models.export.cases import BATCH_SIZES, LENGTHS, generated_cases, sample_cases, sample_rows, unseen_lengths
 from models.export.example import EXAMPLE_LENGTH
 from models.export.failure import CheckpointUnusable
 from models.export.rows import row_lengths
-from server.manifest import FixedAxis, InputSpec, LengthAxis, RowAxis
+from server.manifest import FixedAxis, FreeAxis, InputSpec, LengthAxis, RowAxis
 from server.tensors import NUMPY_DTYPES, Datatype
 
 
@@ -68,3 +68,47 @@ def test_same_seed_generates_the_same_cases():
     for ours, theirs in zip(first, second, strict=True):
         for one, other in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(one["ids"], other["ids"])
+
+
+PAIRS = (
+    InputSpec(name="pairs", datatype=Datatype.BOOL, axes=(RowAxis(), LengthAxis(name="a"), LengthAxis(name="b"))),
+    InputSpec(name="wide", datatype=Datatype.FP32, axes=(RowAxis(), FreeAxis(name="width"))),
+)
+
+
+def pairs(a, b, width):
+    mask = np.ones((1, a, b), dtype=np.bool_)
+    mask[0, 0, 0] = False
+    return {"pairs": mask, "wide": np.full((1, width), width, dtype=np.float32)}
+
+
+def test_samples_that_differ_in_a_free_axis_are_no_batch():
+    one, other, third = pairs(1, 2, 3), pairs(4, 5, 6), pairs(7, 8, 3)
+    assert sample_cases([one, other, third], PAIRS) == ((one, third), (other,))
+
+
+def test_generated_rows_differ_in_each_length_and_share_their_free_axes():
+    cases = list(generated_cases([pairs(1, 2, 3), pairs(4, 5, 6)], PAIRS, seed=0))
+    shapes = {row["pairs"].shape[1:] for case in cases for row in case}
+    assert any(a < b for a, b in shapes)
+    assert any(a > b for a, b in shapes)
+    assert {row["wide"].shape[1] for case in cases for row in case} == {3, 6}
+    assert all(len({row["wide"].shape for row in case}) == 1 for case in cases)
+
+
+def test_masks_hold_what_the_samples_masks_hold():
+    cases = list(generated_cases([pairs(4, 5, 6)], PAIRS, seed=0))
+    assert {bool(value) for case in cases for row in case for value in row["pairs"].ravel()} == {True, False}
+
+
+@pytest.mark.parametrize("model", ["attend"], indirect=True)
+def test_samples_of_a_model_without_a_codec_are_tensors(trained, candidate, tmp_path):
+    rows = sample_rows(trained, candidate)
+    assert [row["query"].shape[1] for row in rows] == [3, 1, 5, 2, 11]
+    broken = replace(trained, directory=shutil.copytree(trained.directory, tmp_path / "checkpoint"))
+    np.savez(broken.directory / "samples" / "3.npz", query=rows[0]["query"])
+    with pytest.raises(CheckpointUnusable, match=r"sample 3\.npz does not feed the inputs key, value, mask"):
+        sample_rows(broken, candidate)
+    (broken.directory / "samples" / "3.npz").write_bytes(b"no arrays")
+    with pytest.raises(CheckpointUnusable, match=r"sample 3\.npz cannot be read"):
+        sample_rows(broken, candidate)

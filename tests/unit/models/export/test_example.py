@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from models.export.cases import BATCH_SIZES, LENGTHS
-from models.export.example import EXAMPLE_LENGTH, EXAMPLE_ROWS, example_inputs
+from models.export.example import EXAMPLE_FREE, EXAMPLE_LENGTH, EXAMPLE_ROWS, example_inputs
 from server.manifest import FixedAxis, FreeAxis, InputSpec, LengthAxis, RowAxis
 from server.tensors import Datatype
 
@@ -44,6 +44,16 @@ def test_length_axes_of_other_names_and_free_axes_have_dimensions_and_sizes_of_t
     sizes = [size for tensor in tensors for size in tensor.shape]
     assert len(set(sizes)) == len(sizes) - 1  # the row axis is there twice
     assert len({id(dimension) for axes in dynamic for dimension in axes.values()}) == 5
+
+
+def test_free_axes_of_one_name_share_a_dimension_and_keep_to_their_bound():
+    inputs = (
+        spec("a", Datatype.FP32, ROW, FreeAxis(name="width")),
+        spec("b", Datatype.FP32, FreeAxis(name="width"), FreeAxis(name="narrow", max=5)),
+    )
+    (one, other), (first, second) = example_inputs(inputs)
+    assert first[1] is second[0]
+    assert (one.shape[1], other.shape[1]) == (EXAMPLE_FREE, 5)
 
 
 def test_a_short_model_is_traced_within_its_bound():

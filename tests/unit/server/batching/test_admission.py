@@ -115,6 +115,42 @@ def test_requests_that_differ_in_free_axes_or_outputs_are_of_different_groups():
     assert group(2, "out") != group(2, "map")
 
 
+def two(*first: int, second: tuple[int, ...]) -> dict[str, Tensor]:
+    return {"x": Tensor.of(np.ones(first, dtype=np.float32)), "y": Tensor.of(np.ones(second, dtype=np.float32))}
+
+
+def test_free_axes_of_one_name_have_one_size():
+    axes = (RowAxis(), FreeAxis(name="width"))
+    model = manifest(*(InputSpec(name=name, datatype=Datatype.FP32, axes=axes) for name in ("x", "y")))
+    assert admit(model, two(1, 3, second=(1, 3)), ["out"], max_rows=1).inputs["y"].shape == (1, 3)
+    with pytest.raises(SignatureMismatch, match="input 'y', axis 1: size 2, other inputs have 3 for 'width'"):
+        admit(model, two(1, 3, second=(1, 2)), ["out"], max_rows=1)
+
+
+def test_free_axes_without_a_name_are_equal_to_no_other():
+    axes = (RowAxis(), FreeAxis())
+    model = manifest(*(InputSpec(name=name, datatype=Datatype.FP32, axes=axes) for name in ("x", "y")))
+    assert admit(model, two(1, 3, second=(1, 2)), ["out"], max_rows=1).group[:2] == (3, 2)
+
+
+def test_a_free_axis_over_its_bound_is_too_large():
+    model = manifest(InputSpec(name="x", datatype=Datatype.FP32, axes=(RowAxis(), FreeAxis(max=4))))
+    admit(model, {"x": Tensor.of(np.ones((1, 4), dtype=np.float32))}, ["out"], max_rows=1)
+    with pytest.raises(PayloadTooLarge, match="size 5 is over the model's 4") as caught:
+        admit(model, {"x": Tensor.of(np.ones((1, 5), dtype=np.float32))}, ["out"], max_rows=1)
+    assert caught.value.metadata == {"size": "5", "max_size": "4"}
+
+
+def test_an_absent_mask_over_two_lengths_is_true_up_to_the_requests_own():
+    query = InputSpec(name="query", datatype=Datatype.FP32, axes=(RowAxis(), LengthAxis(name="queries")))
+    key = InputSpec(name="key", datatype=Datatype.FP32, axes=(RowAxis(), LengthAxis(name="keys")))
+    pairs = (RowAxis(), LengthAxis(name="queries"), LengthAxis(name="keys"))
+    mask = InputSpec(name="mask", datatype=Datatype.BOOL, axes=pairs, pad=False, role="mask", optional=True)
+    given = {name: Tensor.of(np.ones((1, size), dtype=np.float32)) for name, size in (("query", 2), ("key", 3))}
+    admitted = admit(manifest(query, key, mask), given, ["out"], max_rows=1)
+    assert admitted.inputs["mask"].tolist() == [[[True] * 3] * 2]
+
+
 def test_a_callers_long_name_is_cut_in_the_message():
     with pytest.raises(SignatureMismatch) as caught:
         admit(TEXT, {**ids(1, 2), "x" * 10_000: Tensor.of(np.zeros(1))}, ["out"], max_rows=1)
