@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from server.bootstrap import Application
-from server.check import check, runtime_problems
+from server.check import before_start, check
 from server.lifecycle import serve_until_signalled
 from server.settings import Settings, load_settings, unknown_variables
 from server.store.scan import StoreUnavailable
@@ -57,7 +57,9 @@ def _settings(flags: Sequence[str], program: str) -> Settings | None:
         settings = load_settings(flags, program)
     except ValidationError as error:
         for problem in error.errors(include_url=False, include_input=False):
-            print(f"setting {'.'.join(map(str, problem['loc']))}: {problem['msg']}", file=sys.stderr)
+            name = ".".join(map(str, problem["loc"]))
+            message = problem["msg"].removeprefix("Value error, ")
+            print(f"setting {name}: {message}" if name else f"settings: {message}", file=sys.stderr)
         return None
     except SettingsError as error:
         print(f"settings: {error}", file=sys.stderr)
@@ -69,11 +71,13 @@ def _settings(flags: Sequence[str], program: str) -> Settings | None:
 
 
 def _serve(settings: Settings) -> int:
-    problems = runtime_problems()
+    problems, warnings = before_start(settings)
     for problem in problems:
-        log.error(problem)
+        log.error("cannot start: %s", problem)
     if problems:
         return FAILED
+    for warning in warnings:
+        log.warning(warning)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(serve_until_signalled(Application(settings), settings.grpc.drain_grace_s))

@@ -14,7 +14,7 @@ from server.rpc.server import RpcServer
 from server.runtime.cores import available_cores
 from server.runtime.session import RUNTIME_VERSION
 from server.servable import LoadedVersion, Servable
-from server.settings import Settings
+from server.settings import Settings, told_settings
 from server.store.scan import Store
 from server.store.watch import Watch
 from server.telemetry.exposition import Exposition
@@ -58,7 +58,7 @@ class Application:
         self._runs = ThreadPoolExecutor(self._slots, "run")
         self._codecs = ThreadPoolExecutor(CODEC_THREADS, "codec")
         self._loads = ThreadPoolExecutor(settings.runtime.load_threads, "load")
-        self.metrics = Metrics(version=server_version(), runtime=RUNTIME_VERSION)
+        self.metrics = Metrics(version=server_version(), runtime=RUNTIME_VERSION, settings=told_settings(settings))
         self._scheduler = Scheduler(self._runs, self._slots, self._clock, self.metrics)
         self._loader = make_loader(settings)
         polls = settings.store.control == "poll"

@@ -5,7 +5,7 @@ from importlib.metadata import distributions
 from server.bootstrap import make_loader
 from server.errors import ServeError
 from server.settings import Settings
-from server.store.scan import ModelFolder, Store, StoreUnavailable
+from server.store.scan import ModelFolder, Store, StoreSnapshot, StoreUnavailable
 
 RUNTIMES = frozenset({"onnxruntime", "onnxruntime-openvino", "onnxruntime-gpu"})
 """Distributions that install the same package over each other."""
@@ -19,6 +19,28 @@ def runtime_problems() -> list[str]:
     if len(installed) > 1:
         return [f"{' and '.join(installed)} overwrite each other; uninstall both, then install exactly one"]
     return []
+
+
+def unmet_names(settings: Settings, snapshot: StoreSnapshot) -> list[str]:
+    """What the settings say of models that the store does not have; a mistyped name would serve nothing."""
+    named = {"store.models": settings.store.models, "store.version_policies": settings.store.version_policies}
+    return [
+        f"{setting} names {name!r}; the store has no such model"
+        for setting, names in named.items()
+        for name in names
+        if name not in snapshot.models
+    ]
+
+
+def before_start(settings: Settings) -> tuple[list[str], list[str]]:
+    """(what keeps the server from starting, what it would start in spite of), as far as no version need be loaded."""
+    problems = runtime_problems()
+    if problems:
+        return problems, []
+    try:
+        return [], unmet_names(settings, Store(settings.store.path).scan())
+    except StoreUnavailable as error:
+        return [str(error)], []
 
 
 def check(settings: Settings) -> int:
@@ -39,6 +61,9 @@ def check(settings: Settings) -> int:
         return 1
     print(f"store     ok      {settings.store.path}: {len(snapshot.models)} models")
     sound = True
+    for problem in unmet_names(settings, snapshot):
+        sound = False
+        print(f"settings  FAILED  {problem}")
     for name, problem in snapshot.problems.items():
         sound = False
         print(f"{name}  FAILED  {problem}")

@@ -15,7 +15,9 @@ ServeError
 │       └── AttentionTooLarge
 ├── NotFound
 │   ├── ModelNotFound
-│   └── VersionNotFound            a version or an alias
+│   ├── VersionNotFound            a version or an alias
+│   └── RegionNotFound             a region of shared memory, or the object behind it
+├── RegionExists                   a region of shared memory of this name is registered already
 ├── TaskNotSupported               the model exists, the call is not for its task
 ├── NotImplementedHere             the call is part of the protocol, not of this server
 ├── Unavailable                    try again, here or elsewhere
@@ -24,7 +26,8 @@ ServeError
 ├── Overloaded                     try again after the hint
 │   ├── QueueFull
 │   ├── DeadlineUnreachable
-│   └── ReaderTooSlow
+│   ├── ReaderTooSlow
+│   └── RegionLimitExceeded        no more regions of shared memory, or no more bytes of them
 ├── DeadlineExpired
 ├── RequestCancelled
 ├── InferenceFailed                the session failed on this request
@@ -136,6 +139,18 @@ class VersionNotFound(NotFound):
     reason = "VERSION_NOT_FOUND"
 
 
+class RegionNotFound(NotFound):
+    """No region of shared memory is registered under this name, or no object has this key."""
+
+    reason = "REGION_NOT_FOUND"
+
+
+class RegionExists(ServeError):
+    """A region of shared memory is registered under this name; unregister it first."""
+
+    reason = "REGION_EXISTS"
+
+
 class TaskNotSupported(ServeError):
     """The model does not do what this call is for."""
 
@@ -184,6 +199,12 @@ class ReaderTooSlow(Overloaded):
     """The caller does not read its stream as fast as it is written."""
 
     reason = "READER_TOO_SLOW"
+
+
+class RegionLimitExceeded(Overloaded):
+    """The server keeps no more regions of shared memory, or no more bytes of them, until others are unregistered."""
+
+    reason = "TOO_MANY_REGIONS"
 
 
 class DeadlineExpired(ServeError):

@@ -5,15 +5,18 @@ A setting is found, first match wins, as a flag (`--batching.max-queue-rows 512`
 what is set here is per deployment and wins.
 """
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "ATTENDANT_"
+EVERY_HOST = ("0.0.0.0", "::")  # noqa: S104
+"""The addresses that stand for all interfaces."""
 Port = Annotated[int, Field(ge=0, le=65535)]
 PolicyText = Annotated[str, Field(pattern=r"^(all|latest:[1-9]\d*|specific:[1-9]\d*(,[1-9]\d*)*)$")]
 
@@ -33,6 +36,8 @@ class GrpcSettings(_Group):
     """The largest message received; a larger one is refused by the gRPC library with RESOURCE_EXHAUSTED."""
     max_concurrent_rpcs: int = Field(default=4096, ge=1)
     """Calls in flight at once; further ones are refused by the gRPC library with RESOURCE_EXHAUSTED."""
+    max_stream_requests: int = Field(default=64, ge=1, le=65536)
+    """Requests of one stream that are worked on at once; further ones are left unread until an answer is written."""
     drain_grace_s: float = Field(default=30.0, ge=0, le=3600)
     """After a signal to stop: seconds in which running requests may finish before they are cancelled."""
 
@@ -97,6 +102,16 @@ class SecuritySettings(_Group):
     """The most bytes of attention weights in one reply."""
     max_bundle_bytes: int = Field(default=16 * 1024**3, ge=1)
     """The most bytes of one version's files; larger ones are refused unread."""
+    system_shared_memory: bool = False
+    """True lets callers on this machine register POSIX shared memory for tensors; trust every caller of the port."""
+    shared_memory_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,128}$")] = ""
+    """Shared memory objects that callers may register: those whose names begin so; empty for all."""
+    max_shared_memory_regions: int = Field(default=64, ge=1, le=4096)
+    """Regions of shared memory that may be registered at once; each takes a file descriptor."""
+    max_shared_memory_bytes: int = Field(default=1024**3, ge=1)
+    """The most bytes of all registered regions together: pages first written by the server count as its memory."""
+    log_control: bool = False
+    """True lets callers switch log level and format by LogSettings: a caller could silence or flood the log."""
 
 
 class TelemetrySettings(_Group):
@@ -138,6 +153,31 @@ class Settings(BaseSettings):
     """Bounds on what a caller controls."""
     telemetry: TelemetrySettings = TelemetrySettings()
     """Metrics and logs."""
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        """The second to listen would say no more than that a port is in use."""
+        hosts = {self.grpc.host, self.telemetry.metrics_host}
+        if self.grpc.port == self.telemetry.metrics_port != 0 and (len(hosts) == 1 or hosts & set(EVERY_HOST)):
+            raise ValueError(
+                f"grpc.port and telemetry.metrics_port are both {self.grpc.port}; each needs a port of its own"
+            )
+        return self
+
+
+def told_settings(settings: BaseModel, prefix: str = "") -> dict[str, str]:
+    """Every setting by its dotted name, as text; of a secret only whether it is `set` or `unset`."""
+    told: dict[str, str] = {}
+    for name, value in settings:
+        if isinstance(value, BaseModel):
+            told |= told_settings(value, f"{prefix}{name}.")
+        elif isinstance(value, SecretStr):
+            told[prefix + name] = "set" if value.get_secret_value() else "unset"
+        elif isinstance(value, str | Path):
+            told[prefix + name] = str(value)
+        else:
+            told[prefix + name] = json.dumps(dict(value) if isinstance(value, Mapping) else value, default=str)
+    return told
 
 
 def load_settings(arguments: Sequence[str] = (), program: str = "python -m server serve") -> Settings:

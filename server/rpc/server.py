@@ -15,6 +15,7 @@ from server.rpc.calls import CallObserver, Calls
 from server.rpc.health import Health
 from server.rpc.open_inference.service import OpenInferenceService
 from server.rpc.reflection import reflection_pool
+from server.rpc.sockets import hang_up
 from server.settings import GrpcSettings, Settings
 
 FLUSH_S = 1.0
@@ -35,12 +36,14 @@ class RpcServer:
         self._settings = settings.grpc
         self._calls = Calls(registry, observer, clock)
         self._health = Health(registry, services)
+        self._port = 0
         self._server = grpc.aio.server(
             options=_options(settings.grpc), maximum_concurrent_rpcs=settings.grpc.max_concurrent_rpcs
         )
+        self._open_inference = OpenInferenceService(registry, settings, clock)
         self._server.add_generic_rpc_handlers(
             (
-                OpenInferenceService(registry, settings, clock).handler(self._calls),
+                self._open_inference.handler(self._calls),
                 AttendantService(registry, settings.security, clock, observer).handler(self._calls),
                 self._health.handler(self._calls),
             )
@@ -58,21 +61,28 @@ class RpcServer:
         host, port = self._settings.host, self._settings.port
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            bound = self._server.add_insecure_port(address)
+            self._port = self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise OSError(errno.EADDRINUSE, f"cannot listen on {address}: is the port in use?") from error
         await self._server.start()
-        return bound
+        return self._port
 
     async def drain(self) -> None:
-        """Tells watchers, and returns once no call is in flight; the registry must be draining already."""
+        """Tells watchers, ends streams, returns once no call is in flight; the registry must be draining already."""
         self._health.refresh()
+        self._calls.end_streams()
         await self._calls.wait_idle()
 
     async def stop(self) -> None:
-        """Stops listening, ends watches, cancels what is still running."""
+        """Ends watches and streams, lets replies out, hangs up, cancels what is still running."""
         self._health.close()
-        await self._server.stop(None if self.in_flight else FLUSH_S)
+        self._calls.end_streams()
+        if not self.in_flight:
+            await self._calls.flush(FLUSH_S)
+        if self._port:
+            hang_up(self._port)
+        await self._server.stop(None)
+        self._open_inference.close()
 
 
 def _options(settings: GrpcSettings) -> list[tuple[str, int]]:

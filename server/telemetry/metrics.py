@@ -6,7 +6,8 @@ thread that exposes them.
 """
 
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
@@ -21,6 +22,11 @@ from server.telemetry.triton import TritonCollector, declare_counters
 UNKNOWN = "unknown"
 """The label of models and versions that do not serve."""
 
+NO_MODEL = ""
+"""The label of calls that are not about a model, such as ServerReady."""
+
+NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
+
 OK = "OK"
 """The reason of a request that was answered."""
 
@@ -31,6 +37,7 @@ _TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 _SHARES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75)
 
 _VERSION = ("model", "version")
+_OWN_SERVICES = ("attendant.", "inference.")
 
 # When each series began is of no use here and doubles their number in the plain text format.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -39,8 +46,10 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 class Metrics:
     """Observes calls, batches and the registry, and renders what it saw."""
 
-    def __init__(self, *, version: str = UNKNOWN, runtime: str = UNKNOWN) -> None:
-        """`version` is the server's, `runtime` that of ONNX Runtime."""
+    def __init__(
+        self, *, version: str = UNKNOWN, runtime: str = UNKNOWN, settings: Mapping[str, str] = NO_SETTINGS
+    ) -> None:
+        """`version` is the server's, `runtime` that of ONNX Runtime; `settings` are told as text, without secrets."""
         self.registry = CollectorRegistry()
         self._served: dict[tuple[str, int], ServedVersion] = {}
         self._view = StoreView()
@@ -50,6 +59,14 @@ class Metrics:
         labels = ("version", "runtime", "python")
         build = Gauge("attendant_build_info", "Always 1; the labels tell what runs.", labels, registry=self.registry)
         build.labels(version, runtime, platform.python_version()).set(1)
+        told = Gauge(
+            "attendant_settings_info",
+            "Always 1; the labels tell a setting and its value at the start.",
+            ("setting", "value"),
+            registry=self.registry,
+        )
+        for setting, value in settings.items():
+            told.labels(setting, value).set(1)
         self.registry.register(LiveCollector(self._serving, lambda: self._view, lambda: self._in_flight()))
         self.registry.register(TritonCollector(self._serving))
         ProcessCollector(registry=self.registry)
@@ -132,8 +149,13 @@ class Metrics:
     def request_finished(
         self, service: str, method: str, model: str, version: int, reason: str, request_s: float
     ) -> None:
-        """A call has ended; `model` is empty where none was found, `reason` is OK or that of the error."""
-        labels = self._labels(model, version)
+        """A call has ended; `model` is empty where none was found, `reason` is OK or that of the error.
+
+        Calls to services of others, such as health, are not counted: probes would stand among the requests.
+        """
+        if not service.startswith(_OWN_SERVICES):
+            return
+        labels = self._labels(model, version) if _about_a_model(service, method) else (NO_MODEL, NO_MODEL)
         self._request_s.of(*labels, method).observe(request_s)
         self._requests.of(*labels, method, reason).inc()
         served = self._served.get((model, version))
@@ -196,6 +218,11 @@ class Metrics:
         if (model, version) in self._served:
             return model, str(version)
         return (model if any(name == model for name, _ in self._served) else UNKNOWN), UNKNOWN
+
+
+def _about_a_model(service: str, method: str) -> bool:
+    """Whether a call names a model: all of our own service, and what the other names so."""
+    return service.startswith("attendant.") or method.startswith(("Model", "RepositoryModel"))
 
 
 def _infers(service: str, method: str) -> bool:

@@ -32,7 +32,7 @@ def documented() -> dict[str, tuple[str, set[str]]]:
 @pytest.fixture(scope="module")
 def families() -> list[Metric]:
     """Every family of a server on which everything has happened once."""
-    metrics = Metrics()
+    metrics = Metrics(settings={"batching.max_queue_rows": "2048"})
     metrics.track("m", 1, ModelStatistics(), RequestQueue(capacity_rows=8))
     metrics.show_store([("m", 1, "READY")], ready=True)
     metrics.request_finished("inference.GRPCInferenceService", "ModelInfer", "m", 1, "OK", 0.1)

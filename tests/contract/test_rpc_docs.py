@@ -7,8 +7,16 @@ from attendant.v1 import attendant_service_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from server.rpc.open_inference.parameters import IGNORED, SEQUENCE
-from server.rpc.open_inference.service import EXTENSIONS, MODEL_REPOSITORY, UNIMPLEMENTED
+from server.rpc.open_inference.log_control import LOG_FILE, LOG_FORMAT, SWITCHES
+from server.rpc.open_inference.parameters import EMPTY_FINAL_RESPONSE, IGNORED, SEQUENCE, SHARED_MEMORY
+from server.rpc.open_inference.service import (
+    EXTENSIONS,
+    LOGGING,
+    MODEL_REPOSITORY,
+    SYSTEM_SHARED_MEMORY,
+    UNIMPLEMENTED,
+)
+from server.rpc.open_inference.stream import FINAL_RESPONSE, STRICT_HEADER
 from server.settings import Settings
 from server.tensors import Datatype
 from server.wire import grpc_service_pb2
@@ -19,10 +27,10 @@ SERVICES = {service.full_name: service for file in FILES for service in file.DES
 
 
 def documented(service: str) -> dict[str, str]:
-    """Method -> the rest of its row."""
+    """Method -> the rest of its row; a mark for what concerns one replica stands after the name."""
     section = PAGE.split(f"\n## {service}\n")[1].split("\n## ")[0].split("\n### ")[0]
     cells = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
-    return {row[0].strip(): "|".join(row[1:]) for row in cells[2:]}
+    return {row[0].split()[0]: "|".join(row[1:]) for row in cells[2:]}
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -35,9 +43,25 @@ def test_what_is_not_implemented_says_so():
     assert {name for name, rest in rows.items() if rest.strip().startswith("UNIMPLEMENTED")} == set(UNIMPLEMENTED)
 
 
-@pytest.mark.parametrize("word", [*EXTENSIONS, *MODEL_REPOSITORY, *sorted(IGNORED | SEQUENCE)])
-def test_every_extension_and_parameter_is_documented(word):
+def test_calls_that_concern_one_replica_are_marked():
+    section = PAGE.split("\n## inference.GRPCInferenceService\n")[1].split("\n### ")[0]
+    marked = {line.split()[1] for line in section.splitlines() if line.startswith("|") and "¹" in line.split("|")[1]}
+    implemented = documented("inference.GRPCInferenceService").keys() - set(UNIMPLEMENTED)
+    concerned = ("ModelStatistics", "Repository", "SystemSharedMemory", "LogSettings")
+    assert marked == {name for name in implemented if name.startswith(concerned)}
+
+
+EVERYWHERE = [*EXTENSIONS, *MODEL_REPOSITORY, SYSTEM_SHARED_MEMORY, LOGGING]
+PARAMETERS = [*sorted(IGNORED | SEQUENCE), *SHARED_MEMORY, EMPTY_FINAL_RESPONSE, FINAL_RESPONSE]
+
+
+@pytest.mark.parametrize("word", [*EVERYWHERE, *PARAMETERS, *SWITCHES, LOG_FILE, LOG_FORMAT])
+def test_every_extension_parameter_and_log_setting_is_documented(word):
     assert f"`{word}`" in PAGE
+
+
+def test_the_header_for_strict_streams_is_documented():
+    assert f"`{STRICT_HEADER}: true`" in PAGE
 
 
 @pytest.mark.parametrize("datatype", list(Datatype))

@@ -177,6 +177,7 @@ def test_asynchronous_calls_of_the_blocking_client(client):
         (lambda client: client.load_model("areas"), "UNIMPLEMENTED"),
         (lambda client: client.get_system_shared_memory_status(), "UNIMPLEMENTED"),
         (lambda client: client.get_trace_settings(), "UNIMPLEMENTED"),
+        (lambda client: client.update_log_settings({"log_info": False}), "UNIMPLEMENTED"),
     ],
 )
 def test_errors_carry_the_code(client, call, code):
@@ -259,12 +260,23 @@ async def test_aio_errors_carry_the_code(aio_client):
     assert caught.value.status() == "StatusCode.NOT_FOUND"
 
 
-async def test_aio_streams_are_not_implemented(aio_client):
+async def test_aio_many_requests_of_a_stream_are_answered_in_order(aio_client):
     async def requests():
-        yield {"model_name": "echo_fp32", "inputs": [echo_input()]}
+        for number in range(100):
+            array = np.array([[number] * (number % 5 + 1)], dtype=np.float32)
+            yield {"model_name": "echo_fp32", "inputs": [tensor("x", "FP32", array)], "request_id": str(number)}
+
+    answers = [result async for result, _ in aio_client.stream_infer(requests())]
+    assert [result.get_response().id for result in answers] == [str(number) for number in range(100)]
+    assert [result.as_numpy("y")[0, 0] for result in answers] == list(range(100))
+
+
+async def test_aio_a_stream_ends_with_the_status_where_the_header_asks_for_it(aio_client):
+    async def requests():
+        yield {"model_name": "nobody", "inputs": [echo_input()]}
 
     # This client does not translate errors of streams into its own.
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        async for _ in aio_client.stream_infer(requests()):
+        async for _ in aio_client.stream_infer(requests(), headers={"triton_grpc_error": "true"}):
             pass
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND

@@ -427,26 +427,16 @@ async def test_a_load_that_cannot_be_is_refused(explicit, fields, parameter, rea
 @pytest.mark.parametrize(
     "method",
     [
-        "SystemSharedMemoryStatus",
-        "SystemSharedMemoryRegister",
-        "SystemSharedMemoryUnregister",
         "CudaSharedMemoryStatus",
         "CudaSharedMemoryRegister",
         "CudaSharedMemoryUnregister",
         "TraceSetting",
-        "LogSettings",
     ],
 )
 async def test_the_rest_of_the_protocol_is_not_implemented(caller, method):
     refusal = await refused(caller.send(INFERENCE, method, b""))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED")
     assert method in refusal.message
-
-
-async def test_streams_of_tensors_are_not_implemented(caller):
-    stream = caller.channel.stream_stream(f"/{INFERENCE}/ModelStreamInfer")(iter([b""]))
-    refusal = await refused(stream.read())
-    assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED")
 
 
 def test_every_method_of_the_protocol_has_an_answer(tmp_path):

@@ -1,6 +1,6 @@
 """ModelInfer: named tensors in, named tensors out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,16 +16,18 @@ from server.rpc.open_inference.classification import top_classes
 from server.rpc.open_inference.codec_input import codec_input, infer_contents
 from server.rpc.open_inference.parameters import (
     RequestParameters,
-    check_input_parameters,
     read_class_count,
+    read_output_part,
     read_parameters,
 )
+from server.rpc.open_inference.regions import RegionPart
+from server.rpc.open_inference.shared_memory import SharedMemory
 from server.rpc.open_inference.tensors import read_inputs, write_raw
 from server.rpc.rows import lengths_of, rows_of
 from server.servable import Servable
 from server.settings import SecuritySettings
-from server.tensors import Array, Datatype, bf16_to_float32
-from server.wire.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
+from server.tensors import Array, Datatype, Tensor, bf16_to_float32
+from server.wire.grpc_service_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,42 +37,49 @@ class OutputChoice:
     spec: OutputSpec
     class_count: int = 0
     """0: the tensor itself."""
+    part: RegionPart | None = None
+    """Where in shared memory it goes; None: into the response."""
 
 
 class Inference:
     """Answers ModelInfer over the registry's models."""
 
-    def __init__(self, registry: Registry, security: SecuritySettings, clock: Clock) -> None:
+    def __init__(
+        self, registry: Registry, security: SecuritySettings, shared_memory: SharedMemory, clock: Clock
+    ) -> None:
         self._registry = registry
         self._security = security
+        self._shared_memory = shared_memory
         self._clock = clock
 
     async def infer(self, request: ModelInferRequest, call: Call) -> ModelInferResponse:
         """Validates, infers, and answers with the outputs in the order asked for.
 
         Raises ModelNotFound, VersionNotFound, ModelNotReady; NotImplementedHere and ParameterInvalid for parameters;
-        SignatureMismatch, MalformedTensor, PayloadTooLarge, AttentionTooLarge; what `Servable.infer` raises.
+        SignatureMismatch, MalformedTensor, PayloadTooLarge, AttentionTooLarge; RegionNotFound; what `Servable.infer`
+        raises.
         """
         servable = find(self._registry, request.model_name, request.model_version)
         call.served_by(servable.name, servable.version)
         parameters = read_parameters(request)
-        for item in request.inputs:
-            check_input_parameters(item)
+        self._shared_memory.check_allowed(request)
         choices = choose_outputs(request, servable.manifest)
+        self._shared_memory.check_outputs(choice.part for choice in choices)
         bounded = replace(call, deadline=self._deadline(call, parameters))
         with servable.held():
-            outputs = await self._run(servable, request, choices, bounded, parameters)
-        return respond(request, servable, choices, outputs)
+            shared = await self._shared_memory.read_inputs(request, len(servable.manifest.inputs))
+            inputs = read_inputs(request, self._security.max_tensor_bytes, shared)
+            outputs = await self._run(servable, inputs, choices, bounded, parameters)
+        return await self._respond(request, servable, choices, outputs)
 
     async def _run(
         self,
         servable: Servable,
-        request: ModelInferRequest,
+        inputs: Mapping[str, Tensor],
         choices: tuple[OutputChoice, ...],
         call: Call,
         parameters: RequestParameters,
     ) -> Mapping[str, Array]:
-        inputs = read_inputs(request, self._security.max_tensor_bytes)
         names = [choice.spec.name for choice in choices]
         contents = codec_input(servable, inputs)
         if contents is not None:
@@ -85,6 +94,25 @@ class Inference:
         )
         return answer.outputs
 
+    async def _respond(
+        self,
+        request: ModelInferRequest,
+        servable: Servable,
+        choices: tuple[OutputChoice, ...],
+        outputs: Mapping[str, Array],
+    ) -> ModelInferResponse:
+        """The reply: raw contents only, empty for an output that went to shared memory; the caller's id echoed."""
+        response = ModelInferResponse(model_name=servable.name, model_version=str(servable.version), id=request.id)
+        for choice in choices:
+            datatype, array = _output(servable, choice, outputs[choice.spec.name])
+            told = response.outputs.add(name=choice.spec.name, datatype=datatype.value, shape=array.shape)
+            content = write_raw(datatype, array)
+            if choice.part is not None:
+                await self._shared_memory.write_output(choice.part, content)
+                _name_part(told.parameters, choice.part, len(content))
+            response.raw_output_contents.append(b"" if choice.part is not None else content)
+        return response
+
     def _deadline(self, call: Call, parameters: RequestParameters) -> float | None:
         """The earlier of gRPC's deadline and the `timeout` parameter, in the clock's seconds."""
         if parameters.timeout_s is None:
@@ -97,7 +125,7 @@ def choose_outputs(request: ModelInferRequest, manifest: Manifest) -> tuple[Outp
     """The outputs asked for; where none is named, all but the attention maps.
 
     Raises SignatureMismatch for a name that is unknown or doubled, ParameterInvalid for classes of an output
-    that holds no numbers, and what `read_class_count` raises.
+    that holds no numbers, and what `read_class_count` and `read_output_part` raise.
     """
     if not request.outputs:
         return tuple(OutputChoice(spec) for spec in manifest.outputs if spec.role != "attention")
@@ -112,20 +140,16 @@ def choose_outputs(request: ModelInferRequest, manifest: Manifest) -> tuple[Outp
         class_count = read_class_count(item)
         if class_count and spec.datatype in (Datatype.BYTES, Datatype.BOOL):
             raise ParameterInvalid(f"output {item.name!r} is {spec.datatype}; classification needs numbers")
-        choices[item.name] = OutputChoice(spec, class_count)
+        choices[item.name] = OutputChoice(spec, class_count, read_output_part(item))
     return tuple(choices.values())
 
 
-def respond(
-    request: ModelInferRequest, servable: Servable, choices: tuple[OutputChoice, ...], outputs: Mapping[str, Array]
-) -> ModelInferResponse:
-    """The reply: raw contents only, the caller's id echoed."""
-    response = ModelInferResponse(model_name=servable.name, model_version=str(servable.version), id=request.id)
-    for choice in choices:
-        datatype, array = _output(servable, choice, outputs[choice.spec.name])
-        response.outputs.add(name=choice.spec.name, datatype=datatype.value, shape=array.shape)
-        response.raw_output_contents.append(write_raw(datatype, array))
-    return response
+def _name_part(parameters: MutableMapping[str, InferParameter], part: RegionPart, byte_size: int) -> None:
+    """Tells where an output lies and how many bytes it has."""
+    parameters["shared_memory_region"].string_param = part.region
+    parameters["shared_memory_byte_size"].int64_param = byte_size
+    if part.offset:
+        parameters["shared_memory_offset"].int64_param = part.offset
 
 
 def _output(servable: Servable, choice: OutputChoice, array: Array) -> tuple[Datatype, Array]:

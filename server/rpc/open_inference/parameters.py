@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from server.codecs.codec import Truncation
 from server.errors import NotImplementedHere, ParameterInvalid
 from server.rpc.addressing import shown
+from server.rpc.open_inference.regions import RegionPart
 from server.wire.grpc_service_pb2 import InferParameter, ModelInferRequest
 
 PRIORITY_LEVELS = 9
@@ -15,8 +16,10 @@ DEFAULT_PRIORITY_LEVEL = 5
 IGNORED = frozenset({"binary_data", "binary_data_output", "binary_data_size"})
 """How HTTP clients ask for raw bytes; replies here are always raw."""
 SEQUENCE = frozenset({"sequence_id", "sequence_start", "sequence_end"})
-SHARED_MEMORY_PREFIX = "shared_memory_"
+SHARED_MEMORY = ("shared_memory_region", "shared_memory_offset", "shared_memory_byte_size")
 CLASSIFICATION = "classification"
+EMPTY_FINAL_RESPONSE = "triton_enable_empty_final_response"
+"""Asks for a last, empty response where a model answers once more than it says; none here does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,37 +33,68 @@ class RequestParameters:
 
 
 def read_parameters(request: ModelInferRequest) -> RequestParameters:
-    """Reads `priority`, `timeout` (microseconds) and, for texts, `truncation`.
+    """Reads `priority`, `timeout` (microseconds) and, for texts, `truncation`; checks what changes nothing here.
 
     Raises NotImplementedHere for sequences, ParameterInvalid for anything unknown, mistyped or out of range.
     """
     found: dict[str, object] = {name: _value(parameter) for name, parameter in request.parameters.items()}
     for name in found.keys() & SEQUENCE:
         raise NotImplementedHere(f"parameter {name!r}: sequences are not offered by this server")
-    _refuse_unknown(found.keys() - {"priority", "timeout", "truncation"}, "the request")
+    _refuse_unknown(found.keys() - {"priority", "timeout", "truncation", EMPTY_FINAL_RESPONSE}, "the request")
+    if not isinstance(found.get(EMPTY_FINAL_RESPONSE, False), bool):
+        raise ParameterInvalid(f"{EMPTY_FINAL_RESPONSE!r} must be a bool", {"parameter": EMPTY_FINAL_RESPONSE})
     return RequestParameters(_priority(found), _timeout_s(found), _truncation(found))
 
 
-def check_input_parameters(item: ModelInferRequest.InferInputTensor) -> None:
-    """Raises NotImplementedHere for shared memory, ParameterInvalid for anything else that is not ignored."""
-    _refuse_unknown(item.parameters.keys(), f"input {shown(item.name)}")
+def read_input_part(item: ModelInferRequest.InferInputTensor) -> RegionPart | None:
+    """Where in shared memory an input lies; None where it came with the request.
+
+    Raises ParameterInvalid for anything incomplete, mistyped or unknown.
+    """
+    where = f"input {shown(item.name)}"
+    _refuse_unknown(item.parameters.keys() - set(SHARED_MEMORY), where)
+    return _region_part(item.parameters, where)
+
+
+def read_output_part(item: ModelInferRequest.InferRequestedOutputTensor) -> RegionPart | None:
+    """Where in shared memory an output goes; None where it comes with the response.
+
+    Raises ParameterInvalid for anything incomplete or mistyped, and for classes, which come with the response only.
+    """
+    where = f"output {shown(item.name)}"
+    part = _region_part(item.parameters, where)
+    if part is not None and CLASSIFICATION in item.parameters:
+        raise ParameterInvalid(f"{where}: classes cannot go to shared memory", {"parameter": CLASSIFICATION})
+    return part
 
 
 def read_class_count(item: ModelInferRequest.InferRequestedOutputTensor) -> int:
     """How many classes an output asks for; 0 where it asks for the tensor itself.
 
-    Raises NotImplementedHere for shared memory, ParameterInvalid for a count below 1 or anything unknown.
+    Raises ParameterInvalid for a count below 1 or anything unknown.
     """
-    _refuse_unknown(item.parameters.keys() - {CLASSIFICATION}, f"output {shown(item.name)}")
+    _refuse_unknown(item.parameters.keys() - {CLASSIFICATION, *SHARED_MEMORY}, f"output {shown(item.name)}")
     if CLASSIFICATION not in item.parameters:
         return 0
     return _integer({CLASSIFICATION: _value(item.parameters[CLASSIFICATION])}, CLASSIFICATION, 1, 2**31 - 1)
 
 
+def _region_part(parameters: Mapping[str, InferParameter], where: str) -> RegionPart | None:
+    found = {name: _value(parameters[name]) for name in SHARED_MEMORY if name in parameters}
+    if not found:
+        return None
+    region, offset, byte_size = SHARED_MEMORY
+    if not isinstance(found.get(region), str) or byte_size not in found:
+        raise ParameterInvalid(f"{where}: shared memory needs both {region} and {byte_size}", {"parameter": region})
+    return RegionPart(
+        str(found[region]),
+        _integer(found, offset, 0, 2**63 - 1) if offset in found else 0,
+        _integer(found, byte_size, 0, 2**63 - 1),
+    )
+
+
 def _refuse_unknown(names: Iterable[str], where: str) -> None:
     for name in sorted(set(names) - IGNORED):
-        if name.startswith(SHARED_MEMORY_PREFIX):
-            raise NotImplementedHere(f"{where}: shared memory is not offered by this server; send the bytes")
         raise ParameterInvalid(f"{where} has an unknown parameter {shown(name)}", {"parameter": name[:128]})
 
 

@@ -1,5 +1,6 @@
 """The table of `inference.GRPCInferenceService`: every method of the protocol, and what answers it."""
 
+from functools import partial
 from typing import Any
 
 import grpc
@@ -11,10 +12,13 @@ from server.rpc.addressing import find
 from server.rpc.calls import Call, Calls, Handler
 from server.rpc.open_inference import SERVICE
 from server.rpc.open_inference.infer import Inference
+from server.rpc.open_inference.log_control import LogControl
 from server.rpc.open_inference.metadata import model_metadata, repository_index
 from server.rpc.open_inference.model_config import model_config
 from server.rpc.open_inference.repository import RepositoryControl
+from server.rpc.open_inference.shared_memory import SharedMemory
 from server.rpc.open_inference.statistics import model_statistics
+from server.rpc.open_inference.stream import STRICT_HEADER, refused, stream_infer
 from server.servable import Servable
 from server.settings import Settings
 from server.version import server_version
@@ -26,16 +30,16 @@ EXTENSIONS = ("classification", "model_configuration", "statistics", "schedule_p
 MODEL_REPOSITORY = ("model_repository", "model_repository(unload_dependents)")
 """Load and unload by RPC, where `store.control` is `explicit`."""
 
+SYSTEM_SHARED_MEMORY = "system_shared_memory"
+"""Tensors in shared memory, where `security.system_shared_memory` is on."""
+LOGGING = "logging"
+"""Log settings by call, where `security.log_control` is on."""
+
 UNIMPLEMENTED = {
-    "ModelStreamInfer": "streams of tensors are not served; send ModelInfer calls",
-    "SystemSharedMemoryStatus": "shared memory named by clients is switched off",
-    "SystemSharedMemoryRegister": "shared memory named by clients is switched off",
-    "SystemSharedMemoryUnregister": "shared memory named by clients is switched off",
-    "CudaSharedMemoryStatus": "shared memory named by clients is switched off",
-    "CudaSharedMemoryRegister": "shared memory named by clients is switched off",
-    "CudaSharedMemoryUnregister": "shared memory named by clients is switched off",
-    "TraceSetting": "traces are not controlled by calls",
-    "LogSettings": "logs are not controlled by calls; see the telemetry settings",
+    "CudaSharedMemoryStatus": "memory of a GPU is not shared with callers",
+    "CudaSharedMemoryRegister": "memory of a GPU is not shared with callers",
+    "CudaSharedMemoryUnregister": "memory of a GPU is not shared with callers",
+    "TraceSetting": "requests are not traced",
 }
 
 
@@ -44,9 +48,11 @@ class OpenInferenceService:
 
     def __init__(self, registry: Registry, settings: Settings, clock: Clock) -> None:
         self._registry = registry
-        self._store = settings.store
-        self._inference = Inference(registry, settings.security, clock)
+        self._settings = settings
+        self._shared_memory = SharedMemory(settings.security)
+        self._inference = Inference(registry, settings.security, self._shared_memory, clock)
         self._control = RepositoryControl(registry, settings.store)
+        self._logs = LogControl(settings.telemetry, allowed=settings.security.log_control)
 
     def handler(self, calls: Calls) -> "grpc.GenericRpcHandler[bytes, bytes]":
         """All methods of the protocol."""
@@ -59,19 +65,36 @@ class OpenInferenceService:
             "ModelConfig": (wire.ModelConfigRequest, self.model_config),
             "ModelStatistics": (wire.ModelStatisticsRequest, self.model_statistics),
             "RepositoryIndex": (wire.RepositoryIndexRequest, self.repository_index),
+            "SystemSharedMemoryStatus": (wire.SystemSharedMemoryStatusRequest, self._shared_memory.status),
+            "SystemSharedMemoryUnregister": (wire.SystemSharedMemoryUnregisterRequest, self._shared_memory.unregister),
+            "LogSettings": (wire.LogSettingsRequest, self._logs.settings),
         }
         work: dict[str, tuple[type[Any], Handler]] = {
             "ModelInfer": (wire.ModelInferRequest, self._inference.infer),
             "RepositoryModelLoad": (wire.RepositoryModelLoadRequest, self._control.load),
             "RepositoryModelUnload": (wire.RepositoryModelUnloadRequest, self._control.unload),
+            "SystemSharedMemoryRegister": (wire.SystemSharedMemoryRegisterRequest, self._shared_memory.register),
         }
         handlers = {
             name: calls.unary(SERVICE, name, request_type, handler, while_draining=name in questions)
             for name, (request_type, handler) in (questions | work).items()
         }
+        handlers["ModelStreamInfer"] = calls.request_stream(
+            SERVICE,
+            "ModelStreamInfer",
+            wire.ModelInferRequest,
+            partial(stream_infer, self._inference),
+            refused,
+            max_requests=self._settings.grpc.max_stream_requests,
+            strict_header=STRICT_HEADER,
+        )
         for name, why in UNIMPLEMENTED.items():
-            handlers[name] = calls.unimplemented(SERVICE, name, why, streaming=name == "ModelStreamInfer")
+            handlers[name] = calls.unimplemented(SERVICE, name, why)
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
+
+    def close(self) -> None:
+        """Lets go of what callers have registered."""
+        self._shared_memory.close()
 
     async def server_live(self, _: wire.ServerLiveRequest, __: Call) -> wire.ServerLiveResponse:
         """Whoever can answer is live."""
@@ -91,12 +114,14 @@ class OpenInferenceService:
 
     async def server_metadata(self, _: wire.ServerMetadataRequest, __: Call) -> wire.ServerMetadataResponse:
         """Name, version, and the extensions that work."""
-        explicit = self._store.control == "explicit"
-        return wire.ServerMetadataResponse(
-            name=SERVER_NAME,
-            version=server_version(),
-            extensions=(*EXTENSIONS, *(MODEL_REPOSITORY if explicit else ())),
+        security = self._settings.security
+        extensions = (
+            *EXTENSIONS,
+            *(MODEL_REPOSITORY if self._settings.store.control == "explicit" else ()),
+            *((SYSTEM_SHARED_MEMORY,) if security.system_shared_memory else ()),
+            *((LOGGING,) if security.log_control else ()),
         )
+        return wire.ServerMetadataResponse(name=SERVER_NAME, version=server_version(), extensions=extensions)
 
     async def model_metadata(self, request: wire.ModelMetadataRequest, call: Call) -> wire.ModelMetadataResponse:
         """The model's tensors. Raises ModelNotFound, VersionNotFound, ModelNotReady."""
@@ -105,7 +130,7 @@ class OpenInferenceService:
     async def model_config(self, request: wire.ModelConfigRequest, call: Call) -> wire.ModelConfigResponse:
         """The model's configuration. Raises ModelNotFound, VersionNotFound, ModelNotReady."""
         return wire.ModelConfigResponse(
-            config=model_config(self._find(request.name, request.version, call), self._store)
+            config=model_config(self._find(request.name, request.version, call), self._settings.store)
         )
 
     async def model_statistics(self, request: wire.ModelStatisticsRequest, call: Call) -> wire.ModelStatisticsResponse:

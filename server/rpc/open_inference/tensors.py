@@ -5,8 +5,9 @@ larger than the message. Numbers in raw form are views of the message's own byte
 are the machines that this server runs on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
+from types import MappingProxyType
 
 import numpy as np
 
@@ -21,24 +22,29 @@ MAX_RANK = 32
 """The rank up to which every supported numpy has arrays."""
 MAX_DIMENSION = 2**31 - 1
 """No dimension of an array that fits a message comes near; a shape with a zero in it could otherwise claim any."""
+NOTHING_SHARED: Mapping[str, bytes] = MappingProxyType({})
 
 
-def read_inputs(request: ModelInferRequest, max_tensor_bytes: int) -> dict[str, Tensor]:
-    """The request's inputs by name.
+def read_inputs(
+    request: ModelInferRequest, max_tensor_bytes: int, shared: Mapping[str, bytes] = NOTHING_SHARED
+) -> dict[str, Tensor]:
+    """The request's inputs by name; `shared` holds the raw bytes of those that did not come with the request.
 
     Raises SignatureMismatch for a doubled name; MalformedTensor where raw and typed contents are mixed or miscounted
     or a tensor contradicts itself; PayloadTooLarge for one over `max_tensor_bytes`.
     """
     raw = request.raw_input_contents
+    sent = [item for item in request.inputs if item.name not in shared]
     if raw and any(item.contents.ByteSize() for item in request.inputs):
         raise MalformedTensor("typed contents and raw_input_contents in one request; use one of the two")
-    if raw and len(raw) != len(request.inputs):
-        raise MalformedTensor(f"{len(raw)} raw_input_contents for {len(request.inputs)} inputs; expected one each")
+    if raw and len(raw) != len(sent):
+        raise MalformedTensor(f"{len(raw)} raw_input_contents for {len(sent)} inputs; expected one each")
     inputs: dict[str, Tensor] = {}
-    for position, item in enumerate(request.inputs):
+    next_raw = iter(raw)
+    for item in request.inputs:
         if item.name in inputs:
             raise SignatureMismatch(f"input {shown(item.name)} is given twice")
-        content = raw[position] if raw else item.contents
+        content = shared[item.name] if item.name in shared else next(next_raw, item.contents)
         inputs[item.name] = read_tensor(item.name, item.datatype, item.shape, content, max_tensor_bytes)
     return inputs
 

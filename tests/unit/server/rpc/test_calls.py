@@ -8,7 +8,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from server.clock import MonotonicClock
 from server.errors import QueueFull
-from server.rpc.calls import Call, Calls, valid_request_id
+from server.rpc.calls import Call, Calls
 from tests.support.calls import refusal
 from tests.support.fakes import Ledger
 
@@ -133,13 +133,3 @@ async def test_only_work_is_in_flight(while_draining, counted):
         await running
         await calls.wait_idle()
         assert calls.in_flight == 0
-
-
-@pytest.mark.parametrize("text", ["a", "x" * 128, "7f3-#!~", "with space"])
-def test_printable_ascii_is_a_request_id(text):
-    assert valid_request_id(text)
-
-
-@pytest.mark.parametrize("text", ["", "x" * 129, "a\n", "\x00", "\x7f", "größe", "\u202e"])
-def test_anything_else_is_none(text):
-    assert not valid_request_id(text)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from server.errors import EmptyInput, SequenceTooLong
-from server.manifest import FixedAxis, GraphSpec, InputSpec, LengthAxis, Manifest, OutputSpec, RowAxis
+from server.manifest import FixedAxis, FreeAxis, GraphSpec, InputSpec, LengthAxis, Manifest, OutputSpec, RowAxis
 from server.rpc.rows import for_each, lengths_of, naming_input, rows_of
 from server.tensors import Datatype
 
@@ -79,6 +79,12 @@ def test_rows_and_lengths_are_told_by_the_signature():
     inputs = {"a": np.zeros((2, 5)), "b": np.zeros((2, 7, 3))}
     assert lengths_of(MANIFEST, inputs) == {"source": 5, "target": 7}
     assert rows_of(MANIFEST, inputs) == 2
+
+
+def test_named_free_axes_are_told_like_lengths_and_unnamed_ones_are_not():
+    axes = (RowAxis(), FreeAxis(name="width"), FreeAxis())
+    manifest = MANIFEST.model_copy(update={"inputs": (InputSpec(name="a", datatype=Datatype.FP32, axes=axes),)})
+    assert lengths_of(manifest, {"a": np.zeros((1, 3, 4))}) == {"width": 3}
 
 
 def test_inputs_that_do_not_fit_the_signature_tell_nothing():

@@ -4,15 +4,18 @@ import re
 from dataclasses import dataclass
 
 import pytest
+from google.protobuf.descriptor import MethodDescriptor
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from server.batching.observer import BatchRecord
 from server.telemetry.metrics import Metrics
 from server.telemetry.statistics import ModelStatistics
+from server.wire import grpc_service_pb2
 
 OWN = "attendant.v1.AttendantService"
 OIP = "inference.GRPCInferenceService"
+GRPCInferenceService = grpc_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 
 
 @dataclass
@@ -131,6 +134,33 @@ def test_callers_cannot_make_series(metrics: Metrics) -> None:
     assert b"guess" not in metrics.expose("")[0]
 
 
+def test_probes_of_health_are_not_counted(metrics: Metrics) -> None:
+    before = metrics.expose("")[0]
+    for method in ("Check", "Watch"):
+        metrics.request_finished("grpc.health.v1.Health", method, "", 0, "OK", 0.001)
+
+    assert b"Check" not in metrics.expose("")[0]
+    assert metrics.expose("")[0].count(b"attendant_requests_total") == before.count(b"attendant_requests_total")
+
+
+def test_call_that_is_not_about_a_model_has_no_model(metrics: Metrics) -> None:
+    methods = GRPCInferenceService.methods_by_name
+    about_models = {name for name, method in methods.items() if names_a_model(method)}
+    for method in methods:
+        metrics.request_finished(OIP, method, "", 0, "OK", 0.001)
+
+    for method in methods:
+        model = "unknown" if method in about_models else ""
+        labels = {"model": model, "version": model, "method": method, "reason": "OK"}
+        assert value(metrics, "attendant_requests_total", **labels) == 1, method
+
+
+def names_a_model(method: MethodDescriptor) -> bool:
+    """Whether the request's message has a field for a model, and cannot do without."""
+    fields = method.input_type.fields_by_name
+    return method.name != "TraceSetting" and ("model_name" in fields or method.name.startswith("Model"))
+
+
 def test_unloaded_version_leaves_no_series(metrics: Metrics) -> None:
     empty = Metrics(version="1.2.3", runtime="1.31.1").expose("")[0]
 
@@ -220,6 +250,18 @@ def sample_names(exposed: bytes) -> set[str]:
 )
 def test_strange_accept_header_still_gets_metrics(metrics: Metrics, accept: str) -> None:
     assert b"attendant_build_info" in metrics.expose(accept)[0]
+
+
+def test_settings_are_told_one_series_each() -> None:
+    metrics = Metrics(settings={"batching.max_queue_rows": "2048", "store.path": 'a "store"\n'})
+
+    told = metrics.registry.get_sample_value
+    assert told("attendant_settings_info", {"setting": "batching.max_queue_rows", "value": "2048"}) == 1
+    families = {family.name: family for family in parse_text(metrics.expose("")[0].decode())}
+    assert {sample.labels["value"] for sample in families["attendant_settings_info"].samples} == {
+        "2048",
+        'a "store"\n',
+    }
 
 
 def test_build_is_told(metrics: Metrics) -> None:

@@ -1,6 +1,7 @@
 import pytest
 
 from server.errors import AttentionTooLarge
+from server.manifest import FreeAxis
 from server.rpc.open_inference.attention_bound import check_attention_bytes
 from tests.support.fakes import text_model
 
@@ -25,3 +26,15 @@ def test_layers_add_up():
 
 def test_other_outputs_do_not_count():
     check_attention_bytes(MANIFEST, ["logits", "hidden"], 10**6, lambda _: 10**6, 0)
+
+
+def test_free_axes_count_by_their_name():
+    head = FreeAxis(name="heads")
+    outputs = tuple(
+        spec.model_copy(update={"axes": (spec.axes[0], head, *spec.axes[2:])}) if spec.role == "attention" else spec
+        for spec in MANIFEST.outputs
+    )
+    manifest, sizes = MANIFEST.model_copy(update={"outputs": outputs}), {"heads": 3, "length": 5}
+    check_attention_bytes(manifest, ["attention_0"], 2, sizes.__getitem__, 2 * 3 * 5 * 5 * 4)
+    with pytest.raises(AttentionTooLarge):
+        check_attention_bytes(manifest, ["attention_0"], 2, sizes.__getitem__, 2 * 3 * 5 * 5 * 4 - 1)

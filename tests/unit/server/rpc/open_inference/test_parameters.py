@@ -4,10 +4,12 @@ from server.codecs.codec import Truncation
 from server.errors import NotImplementedHere, ParameterInvalid
 from server.rpc.open_inference.parameters import (
     RequestParameters,
-    check_input_parameters,
     read_class_count,
+    read_input_part,
+    read_output_part,
     read_parameters,
 )
+from server.rpc.open_inference.regions import RegionPart
 from server.wire.grpc_service_pb2 import InferParameter, ModelInferRequest
 
 
@@ -87,16 +89,57 @@ def test_a_class_count_below_one_is_refused(value):
         read_class_count(output(classification=value))
 
 
-def test_shared_memory_is_not_offered():
-    region = InferParameter(string_param="region")
-    with pytest.raises(NotImplementedHere, match="shared memory"):
-        read_class_count(output(shared_memory_region=region))
-    with pytest.raises(NotImplementedHere, match="shared memory"):
-        check_input_parameters(ModelInferRequest.InferInputTensor(parameters={"shared_memory_region": region}))
+REGION, SIZE, OFFSET = "shared_memory_region", "shared_memory_byte_size", "shared_memory_offset"
+IN_REGION = {REGION: InferParameter(string_param="r"), SIZE: integer(8)}
+
+
+def input_item(**parameters: InferParameter) -> ModelInferRequest.InferInputTensor:
+    return ModelInferRequest.InferInputTensor(name="x", parameters=parameters)
+
+
+@pytest.mark.parametrize(("read", "item"), [(read_input_part, input_item), (read_output_part, output)])
+def test_a_part_of_a_region_is_read(read, item):
+    assert read(item(**IN_REGION)) == RegionPart("r", 0, 8)
+    assert read(item(**IN_REGION, **{OFFSET: integer(16)})) == RegionPart("r", 16, 8)
+    assert read(item()) is None
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {REGION: InferParameter(string_param="r")},
+        {SIZE: integer(8)},
+        {OFFSET: integer(8)},
+        {REGION: integer(1), SIZE: integer(8)},
+        IN_REGION | {SIZE: integer(-1)},
+        IN_REGION | {SIZE: InferParameter(uint64_param=2**63)},
+        IN_REGION | {SIZE: InferParameter(string_param="8")},
+        IN_REGION | {OFFSET: integer(-1)},
+    ],
+)
+def test_a_part_that_is_incomplete_or_mistyped_is_refused(parameters):
+    with pytest.raises(ParameterInvalid, match="shared_memory_"):
+        read_input_part(input_item(**parameters))
+    with pytest.raises(ParameterInvalid, match="shared_memory_"):
+        read_output_part(output(**parameters))
+
+
+def test_classes_cannot_go_to_shared_memory():
+    with pytest.raises(ParameterInvalid, match="classes"):
+        read_output_part(output(classification=integer(1), **IN_REGION))
+
+
+def test_an_empty_final_response_may_be_asked_for():
+    asked = request_with(triton_enable_empty_final_response=InferParameter(bool_param=True))
+    assert read_parameters(asked) == RequestParameters()
+    with pytest.raises(ParameterInvalid, match="bool"):
+        read_parameters(request_with(triton_enable_empty_final_response=integer(1)))
 
 
 def test_an_unknown_parameter_of_an_input_or_output_is_refused():
     with pytest.raises(ParameterInvalid, match="unknown parameter 'colour'"):
         read_class_count(output(colour=integer(1)))
     with pytest.raises(ParameterInvalid, match="unknown parameter 'colour'"):
-        check_input_parameters(ModelInferRequest.InferInputTensor(parameters={"colour": integer(1)}))
+        read_input_part(input_item(colour=integer(1)))
+    with pytest.raises(ParameterInvalid, match="unknown parameter 'shared_memory_name'"):
+        read_input_part(input_item(shared_memory_name=integer(1)))
