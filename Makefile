@@ -9,6 +9,12 @@ TORCH_INDEX ?=
 STORE ?= store
 RUNS ?= runs
 
+# Containers: how many servers, which services (empty: all), and options of `docker build` such as --network=host.
+SERVERS ?= 2
+SERVICES ?=
+BUILD_FLAGS ?=
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PUBLISHED := $(STORE)/digits/1/manifest.json $(STORE)/areas/1/manifest.json
@@ -38,6 +44,13 @@ $(STORE)/%/1/manifest.json: | $(INSTALLED)
 demo: $(INSTALLED) $(PUBLISHED)  ## train, export, verify, publish, serve, call, show metrics
 	$(BIN)/python -m examples.demo --store $(STORE) --runs $(RUNS) --out $(RUNS)/demo
 
+.PHONY: attend
+attend: $(STORE)/attend/1/manifest.json  ## publish the bare attention mechanisms, which need no training
+
+# Published last, so that it stands for the whole family.
+$(STORE)/attend/1/manifest.json: | $(INSTALLED)
+	$(BIN)/python -m models attend --runs $(RUNS) --store $(STORE) --alias stable
+
 .PHONY: serve
 serve: $(INSTALLED) $(PUBLISHED)  ## serve the models until Ctrl-C
 	$(BIN)/python -m server serve --store.path $(STORE) --telemetry.log-format text
@@ -61,6 +74,30 @@ protos: $(INSTALLED)  ## generate the stubs from protos/
 check-protos: $(INSTALLED)  ## generated stubs are fresh, buf lint is clean (needs npx)
 	$(BIN)/python -m protos.generate --check
 	cd protos && npx --yes @bufbuild/buf@1 lint
+
+.PHONY: lock
+lock: $(INSTALLED)  ## write the images' exact dependencies; UPGRADE=--upgrade for the newest
+	@test -x $(VENV)/lock/bin/uv || $(PYTHON) -m venv $(VENV)/lock
+	@$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+	PATH="$(CURDIR)/$(VENV)/lock/bin:$$PATH" $(BIN)/python deploy/lock.py $(UPGRADE)
+
+.PHONY: images
+images:  ## build the images attendant and attendant-train
+	DOCKER_BUILDKIT=1 docker build $(BUILD_FLAGS) --build-arg REVISION=$$(git rev-parse HEAD) --tag attendant .
+	DOCKER_BUILDKIT=1 docker build $(BUILD_FLAGS) --build-arg REVISION=$$(git rev-parse HEAD) --target train \
+		$(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) --tag attendant-train .
+
+.PHONY: up
+up:  ## start servers, Envoy, Prometheus and Grafana in containers; SERVERS=4 for more
+	@deploy/up.sh '$(COMPOSE)' $(SERVERS) $(SERVICES)
+
+.PHONY: down
+down:  ## remove the containers; DOWN=--volumes for the store and all that was kept, too
+	$(COMPOSE) down --remove-orphans $(DOWN)
+
+.PHONY: dashboards
+dashboards: $(INSTALLED)  ## write the Grafana dashboards from deploy/grafana
+	$(BIN)/python -m deploy.grafana
 
 .PHONY: clean
 clean:  ## remove the virtual environment, runs and the store

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 import yaml
 
+from deploy.lock import LOCKS, PYTHON
 from models.cli.run_folder import DEFAULT_STORE
 from models.registry import CACHE
 from server.settings import PREFIX, Settings
@@ -28,15 +29,23 @@ SETTINGS = {
 }
 
 
-def instructions(target: str) -> list[tuple[str, str]]:
-    """The instructions of one stage, as (keyword, the rest), continued lines joined."""
-    stage = re.search(rf"^FROM \S+ AS {target}\n(.*?)(?=^FROM |\Z)", DOCKERFILE, re.M | re.S)
-    lines = re.sub(r"^#.*\n", "", stage.group(1), flags=re.M).replace("\\\n", " ").splitlines()
-    return [tuple(line.split(maxsplit=1)) for line in lines if line]
+SERVING = ["serve", "serve-openvino"]
+IMAGES = [*SERVING, "train"]
+PARENTS = {stage: parent for parent, stage in re.findall(r"^FROM (\S+) AS (\S+)$", DOCKERFILE, re.M)}
+LONG_RUNNING = [name for name, options in COMPOSE["services"].items() if "profiles" not in options]
 
 
-def values(target: str, keyword: str) -> list[str]:
-    return [rest for found, rest in instructions(target) if found == keyword]
+def instructions(stage: str) -> list[tuple[str, str]]:
+    """The instructions that make a stage, those of the stages it comes from first, as (keyword, the rest)."""
+    if stage not in PARENTS:
+        return []
+    own = re.search(rf"^FROM \S+ AS {stage}\n(.*?)(?=^FROM |\Z)", DOCKERFILE, re.M | re.S)
+    lines = re.sub(r"^#.*\n", "", own.group(1), flags=re.M).replace("\\\n", " ").splitlines()
+    return instructions(PARENTS[stage]) + [tuple(line.split(maxsplit=1)) for line in lines if line]
+
+
+def values(stage: str, keyword: str) -> list[str]:
+    return [rest for found, rest in instructions(stage) if found == keyword]
 
 
 def environment(target: str) -> dict[str, str]:
@@ -69,7 +78,7 @@ def test_the_image_exposes_the_ports_it_listens_on():
     assert exposed.split() == [str(DEFAULTS.grpc.port), str(DEFAULTS.telemetry.metrics_port)]
 
 
-@pytest.mark.parametrize("target", ["serve", "train"])
+@pytest.mark.parametrize("target", IMAGES)
 def test_no_image_runs_as_root(target):
     (user,) = values(target, "USER")
     uid, gid = map(int, user.split(":"))
@@ -78,15 +87,25 @@ def test_no_image_runs_as_root(target):
     assert uid >= 10000
 
 
-def test_the_serving_image_has_nothing_of_the_training_side():
-    copied = " ".join(values("serve", "COPY"))
-    installed = " ".join(values("serve-environment", "RUN"))
+@pytest.mark.parametrize("target", SERVING)
+def test_a_serving_image_has_nothing_of_the_training_side(target):
+    copied = " ".join(values(target, "COPY"))
+    installed = " ".join(values(f"{target}-environment", "RUN"))
     assert "models" not in copied
     assert "train" not in copied + installed
     assert "torch" not in installed
 
 
-@pytest.mark.parametrize(("target", "application"), [("serve", "server"), ("train", "models")])
+@pytest.mark.parametrize("target", IMAGES)
+def test_an_image_carries_what_its_lock_file_says_and_a_list_of_it(target):
+    assert target in {lock.name for lock in LOCKS}
+    assert any(f"--require-hashes --requirement {target}.txt" in run for run in values(f"{target}-environment", "RUN"))
+    copied = values(target, "COPY")
+    assert f"--from={target}-environment /opt/venv /opt/venv" in copied
+    assert any(rest.startswith(f"--from={target}-environment /build/sbom.json /usr/share/sbom/") for rest in copied)
+
+
+@pytest.mark.parametrize(("target", "application"), [*((each, "server") for each in SERVING), ("train", "models")])
 def test_an_image_carries_the_application_that_it_starts(target, application):
     (entry,) = values(target, "ENTRYPOINT")
     assert json.loads(entry) == ["python", "-m", application]
@@ -104,7 +123,8 @@ def test_the_default_image_is_the_server():
 
 
 def test_python_of_the_images_satisfies_the_project():
-    (version,) = re.findall(r"^ARG PYTHON_VERSION=(\S+)$", DOCKERFILE, re.M)
+    (version,) = re.findall(r"^ARG PYTHON_IMAGE=python:(\d+\.\d+)-", DOCKERFILE, re.M)
+    assert version == PYTHON
     lowest = re.fullmatch(r">=(\d+)\.(\d+)", PROJECT["requires-python"])
     assert tuple(map(int, version.split("."))) >= tuple(map(int, lowest.groups()))
 
@@ -115,7 +135,7 @@ def test_torch_of_the_images_is_the_one_that_the_project_is_tested_with():
     assert version == tested
 
 
-@pytest.mark.parametrize("target", ["serve", "train"])
+@pytest.mark.parametrize("target", IMAGES)
 def test_the_version_label_is_the_project_s(target):
     assert f'org.opencontainers.image.version="{PROJECT["version"]}"' in " ".join(values(target, "LABEL"))
 
@@ -126,18 +146,17 @@ def test_the_builder_of_any_docker_builds_the_file():
 
 
 def test_everything_that_is_copied_is_in_the_build_context():
-    let_in = {
-        line[1:].split("/")[0] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")
-    }
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     sources = {
-        source.split("/")[0]
-        for target in ("environment", "serve", "train")
-        for rest in values(target, "COPY")
+        source.rstrip("/")
+        for stage in PARENTS
+        for rest in values(stage, "COPY")
         if not rest.startswith("--from")
         for source in rest.split()[:-1]
     }
-    assert sources == let_in
     assert all((ROOT / source).exists() for source in sources)
+    assert {source for source in sources if source not in let_in and str(Path(source).parent) not in let_in} == set()
+    assert {path for path in let_in - {"deploy"} if not any(source.startswith(path) for source in sources)} == set()
 
 
 def test_compose_checks_health_as_the_image_does():
@@ -157,7 +176,7 @@ def test_compose_satisfies_its_first_and_its_second_version():
     assert not COMPOSE.keys() & {"name", "version"}
 
 
-@pytest.mark.parametrize("service", ["server", "prometheus"])
+@pytest.mark.parametrize("service", LONG_RUNNING)
 def test_a_service_can_change_nothing_and_take_no_more_than_its_share(service):
     options = COMPOSE["services"][service]
     assert options["read_only"] is True
@@ -167,14 +186,44 @@ def test_a_service_can_change_nothing_and_take_no_more_than_its_share(service):
     assert all(volume.endswith(":ro") or volume.startswith(f"{service}:") for volume in options["volumes"])
 
 
+@pytest.mark.parametrize("service", LONG_RUNNING)
+def test_a_service_is_started_when_what_it_needs_is_healthy(service):
+    options = COMPOSE["services"][service]
+    assert options["healthcheck"]["test"][0] == "CMD"
+    assert {needed["condition"] for needed in options.get("depends_on", {}).values()} <= {"service_healthy"}
+
+
 @pytest.mark.parametrize("service", COMPOSE["services"])
 def test_ports_are_published_on_this_machine_only(service):
     options = COMPOSE["services"][service]
     assert "container_name" not in options
     for port in options.get("ports", []):
-        host, _, inside = port.split(":")
-        assert host == "127.0.0.1"
-        assert inside != str(DEFAULTS.telemetry.metrics_port)
+        assert re.fullmatch(r"127\.0\.0\.1:\$\{[A-Z]+_PORT:-(\d+)\}:\1", port)
+        assert not port.endswith(f":{DEFAULTS.telemetry.metrics_port}")
+
+
+def test_a_server_can_be_scaled_because_it_publishes_nothing():
+    server = COMPOSE["services"]["server"]
+    assert "ports" not in server
+    assert server["networks"] == ["inside"]
+    assert COMPOSE["networks"]["inside"]["internal"] is True
+
+
+@pytest.mark.parametrize("service", COMPOSE["services"])
+def test_an_image_from_elsewhere_is_named_with_its_version(service):
+    options = COMPOSE["services"][service]
+    assert "build" in options or re.fullmatch(r"[a-z/]+:v?\d+\.\d+\.\d+", options["image"])
+
+
+def test_no_secret_stands_in_the_compose_file():
+    named = {
+        name: value
+        for options in COMPOSE["services"].values()
+        for name, value in options.get("environment", {}).items()
+        if re.search("PASSWORD|SECRET|TOKEN|KEY", name)
+    }
+    assert named
+    assert all(re.fullmatch(r"\$\{[A-Z_]+:-\}", value) for value in named.values())
 
 
 def test_the_store_is_written_by_training_and_read_by_the_server():
@@ -201,4 +250,4 @@ def test_every_file_that_compose_mounts_is_there():
         if volume.startswith(".")
     }
     assert mounted
-    assert all((ROOT / path).is_file() for path in mounted)
+    assert all((ROOT / path).exists() for path in mounted)
