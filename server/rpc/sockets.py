@@ -22,9 +22,19 @@ def hang_up(port: int) -> None:
     # Listening first: no connection can come after those that the second look finds.
     for listening in (True, False):
         for descriptor in _descriptors():
-            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as opened:
+            with contextlib.suppress(OSError), _socket(descriptor) as opened:
                 if _is_of(opened, port) and _listens(opened) is listening:
                     opened.shutdown(socket.SHUT_RDWR)
+
+
+def _socket(descriptor: int) -> socket.socket:
+    """A socket on a copy of the descriptor, which is closed with it; raises OSError for what is no socket."""
+    copy = os.dup(descriptor)
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
 
 
 def _descriptors() -> list[int]:
@@ -35,7 +45,7 @@ def _descriptors() -> list[int]:
 
 
 def _is_of(opened: socket.socket, port: int) -> bool:
-    """Whether this is the server's end; raises OSError for what is no socket at all."""
+    """Whether this is the server's end of a connection, or what listens for them."""
     return opened.family in (socket.AF_INET, socket.AF_INET6) and opened.getsockname()[1] == port
 
 
