@@ -1,11 +1,12 @@
 """What every mechanism that compares queries with keys shares: score, normalise, mix."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
 from models.attention.masks import masked_softmax
+from models.attention.shapes import check_lengths
 
 
 class Attended(NamedTuple):
@@ -17,6 +18,19 @@ class Attended(NamedTuple):
 
     context: Tensor
     weights: Tensor
+
+
+class Attends(Protocol):
+    """A module that mixes values for queries: a `Mechanism`, or one for long inputs, which compares no T*S pairs.
+
+    The latter lays its weights out in its own way, and takes a mask over keys alone.
+    """
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Attended:
+        """Mixes values: (...,T,K), (...,S,K), (...,S,Kv) -> context (...,T,Kv), and weights."""
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Attended:
+        """As `forward`, with the module's hooks."""
 
 
 class Mechanism(nn.Module, ABC):
@@ -41,8 +55,7 @@ class Mechanism(nn.Module, ABC):
         S = 0, gets zeros. A value must be finite even where it is masked, because zero times infinity is NaN.
         Raises ValueError if key and value differ in S, if the widths do not suit the score, or the mask does not fit.
         """
-        if key.shape[-2] != value.shape[-2]:
-            raise ValueError(f"key has {key.shape[-2]} positions and value {value.shape[-2]}: they must be as many")
+        check_lengths(key, value)
         weights = masked_softmax(self.score(query, key), mask)
         context: Tensor = self.dropout(weights) @ value  # (...,T,S) @ (...,S,Kv)
         return Attended(context, weights)

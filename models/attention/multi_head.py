@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from models.attention.mechanism import Attended, Mechanism, check_width
+from models.attention.mechanism import Attended, Attends, check_width
 from models.attention.scaled_dot_product import ScaledDotProductAttention
 
 
@@ -10,8 +10,9 @@ class MultiHeadAttention(nn.Module):
     """Projects to H heads of K = D/H, attends in each, projects back: Vaswani et al. 2017, 3.2.2.
 
     Called with one sequence it is self-attention, with two it is cross-attention. `mechanism` does the attending on
-    (B,H,T,K) and is the scaled dot product unless given; given, it brings its own dropout. `d_source` is the width of
-    key and value where they come from something of another width than `d_model`.
+    (B,H,T,K) and is the scaled dot product unless given; given, it brings its own dropout, and may be one for long
+    inputs, such as `SlidingWindowAttention`. `d_source` is the width of key and value where they come from something
+    of another width than `d_model`.
 
     Raises ValueError if `d_model` does not divide into `num_heads` heads, or if both `mechanism` and `dropout` are
     given.
@@ -25,7 +26,7 @@ class MultiHeadAttention(nn.Module):
         d_source: int | None = None,
         bias: bool = True,
         dropout: float = 0.0,
-        mechanism: Mechanism | None = None,
+        mechanism: Attends | None = None,
     ) -> None:
         super().__init__()
         if num_heads < 1 or d_model < 1 or d_model % num_heads != 0:
@@ -38,7 +39,7 @@ class MultiHeadAttention(nn.Module):
         self.project_key = nn.Linear(d_source, d_model, bias=bias)
         self.project_value = nn.Linear(d_source, d_model, bias=bias)
         self.project_context = nn.Linear(d_model, d_model, bias=bias)
-        self.mechanism = ScaledDotProductAttention(dropout) if mechanism is None else mechanism
+        self.mechanism: Attends = ScaledDotProductAttention(dropout) if mechanism is None else mechanism
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -54,7 +55,8 @@ class MultiHeadAttention(nn.Module):
         """Attends in all heads: (B,T,D), (B,S,d_source), (B,S,d_source) -> context (B,T,D), weights (B,H,T,S).
 
         `key` is the query and `value` the key unless given. `mask` is bool, broadcasts to (B,H,T,S), True may attend;
-        a query with no key to attend to gets the bias of the last projection, and zero weights.
+        a query with no key to attend to gets the bias of the last projection, and zero weights. A mechanism for long
+        inputs takes a mask over keys alone, (B,1,1,S), and its weights are (B,H,...) in its own layout.
         Raises ValueError if a width is not the module's, key and value differ in S, or the mask does not fit.
         """
         key = query if key is None else key

@@ -26,7 +26,8 @@ class AttentionPooling(nn.Module):
         Raises ValueError if the width is not the pooling's or the mask does not fit.
         """
         check_width("source", source, self.project.in_features)
-        scores: Tensor = torch.tanh(self.project(source)) @ self.query  # (...,S,D) -> (...,S,d_hidden) -> (...,S)
+        hidden = torch.tanh(self.project(source))  # (...,S,D) -> (...,S,d_hidden)
+        scores = (hidden @ self.query.unsqueeze(-1)).squeeze(-1)  # (...,S,d_hidden) -> (...,S)
         weights = masked_softmax(scores, mask)
         context = (weights.unsqueeze(-2) @ source).squeeze(-2)  # (...,1,S) @ (...,S,D) -> (...,D)
         return Attended(context, weights)

@@ -12,7 +12,7 @@ import numpy as np
 
 from models.export.example import EXAMPLE_LENGTH
 from models.export.failure import CheckpointUnusable
-from models.export.rows import Row
+from models.export.rows import Row, row_lengths
 from models.export.trained import Trained
 from server.codecs import Codec, TextCodec, Truncation, build_codec
 from server.errors import ServeError
@@ -22,6 +22,9 @@ from server.tensors import NUMPY_DTYPES, Array
 BATCH_SIZES = (1, 3, 4, 9)
 LENGTHS = (1, 2, 12, 40, 130)
 """Tried up to the longest that the model takes, and that one too. Both lists leave out what the exporter traced."""
+MOST_TOKENS = 16_384
+"""Of a batch, padding included; a row by itself may be longer. A server makes batches of a quarter of that unless it is
+set otherwise, so that a long model is tried in batches at least as large as it will be served in, not in nine rows."""
 
 
 def sample_rows(trained: Trained, bundle: Path) -> tuple[Row, ...]:
@@ -44,7 +47,7 @@ def sample_rows(trained: Trained, bundle: Path) -> tuple[Row, ...]:
 
 
 def sample_cases(samples: Sequence[Row], inputs: Sequence[InputSpec]) -> tuple[tuple[Row, ...], ...]:
-    """The samples as batches, each of those that are equal in all free axes."""
+    """The samples as batches up to `MOST_TOKENS`, each of samples that are equal in all free axes."""
     cases: dict[tuple[int, ...], list[Row]] = {}
     for row in samples:
         free = tuple(
@@ -54,32 +57,51 @@ def sample_cases(samples: Sequence[Row], inputs: Sequence[InputSpec]) -> tuple[t
             if isinstance(axis, FreeAxis)
         )
         cases.setdefault(free, []).append(row)
-    return tuple(map(tuple, cases.values()))
+    return tuple(batch for rows in cases.values() for batch in _batches(rows, inputs))
 
 
-def generated_cases(samples: Sequence[Row], inputs: Sequence[InputSpec], seed: int) -> Iterator[tuple[Row, ...]]:
-    """Batches of every size and length of the lists above, with rows of mixed lengths in each.
+def generated_cases(
+    samples: Sequence[Row], inputs: Sequence[InputSpec], seed: int, traced: int | None = None
+) -> Iterator[tuple[Row, ...]]:
+    """Batches of every size and length of the lists above, up to `MOST_TOKENS`, with rows of mixed lengths in each.
 
+    `traced` is the length of the exporter's example, which is left out; None: `EXAMPLE_LENGTH`.
     Values are drawn from those that the samples hold, so that they are valid without knowing what they mean; so are the
     sizes of free axes.
     """
     rng = np.random.default_rng(seed)
     alike = cycle(sample_cases(samples, inputs))
     for size in BATCH_SIZES:
-        for longest in unseen_lengths(inputs):
+        for longest in unseen_lengths(inputs, traced):
+            if size > 1 and size * (longest or 1) > MOST_TOKENS:
+                continue
             lengths = [longest, *(longest and int(rng.integers(1, longest + 1)) for _ in range(size - 1))]
             like = next(alike)
             yield tuple(_made_up(rng, like, inputs, length) for length in lengths)
 
 
-def unseen_lengths(inputs: Sequence[InputSpec]) -> tuple[int | None, ...]:
+def unseen_lengths(inputs: Sequence[InputSpec], traced: int | None = None) -> tuple[int | None, ...]:
     """The lengths to try: (None,) for a model without length axes."""
     axes = [axis for spec in inputs for axis in spec.axes if isinstance(axis, LengthAxis)]
     if not axes:
         return (None,)
     bounds = [axis.max for axis in axes if axis.max is not None]
     tried = {length for length in LENGTHS if length <= min(bounds)} | {min(bounds)} if bounds else set(LENGTHS)
-    return tuple(sorted(tried - {EXAMPLE_LENGTH}))
+    return tuple(sorted(tried - {EXAMPLE_LENGTH if traced is None else traced}))
+
+
+def _batches(rows: Sequence[Row], inputs: Sequence[InputSpec]) -> Iterator[tuple[Row, ...]]:
+    """Rows in their order, as many together as stay within `MOST_TOKENS`."""
+    batch: list[Row] = []
+    longest = 0
+    for row in rows:
+        length = max(row_lengths(row, inputs).values(), default=1)
+        longest = max(longest, length)
+        if batch and (len(batch) + 1) * longest > MOST_TOKENS:
+            yield tuple(batch)
+            batch, longest = [], length
+        batch.append(row)
+    yield tuple(batch)
 
 
 def _encode(codec: Codec, path: Path, inputs: Sequence[InputSpec]) -> Row:

@@ -21,7 +21,8 @@ Dimension = torch.export.Dim
 class _Dimensions:
     """Sizes and symbolic names for the dynamic axes; axes that must agree in size share both."""
 
-    def __init__(self) -> None:
+    def __init__(self, length: int) -> None:
+        self._length_of_first = length
         self._rows = Dimension("rows", min=1)
         self._lengths: dict[str, tuple[int, Dimension]] = {}
         self._free: dict[str, tuple[int, Dimension]] = {}
@@ -38,7 +39,7 @@ class _Dimensions:
 
     def _length(self, axis: LengthAxis) -> tuple[int, Dimension]:
         if axis.name not in self._lengths:
-            size = EXAMPLE_LENGTH + len(self._lengths)
+            size = self._length_of_first + len(self._lengths)
             size = size if axis.max is None else min(size, axis.max)
             self._lengths[axis.name] = size, Dimension(axis.name, min=1, max=axis.max)
         return self._lengths[axis.name]
@@ -52,9 +53,14 @@ class _Dimensions:
         return self._free[name]
 
 
-def example_inputs(inputs: tuple[InputSpec, ...]) -> tuple[tuple[Tensor, ...], tuple[dict[int, Dimension], ...]]:
-    """A tensor for each input, and by position which of its axes are dynamic, in the signature's order."""
-    dimensions = _Dimensions()
+def example_inputs(
+    inputs: tuple[InputSpec, ...], length: int | None = None
+) -> tuple[tuple[Tensor, ...], tuple[dict[int, Dimension], ...]]:
+    """A tensor for each input, and by position which of its axes are dynamic, in the signature's order.
+
+    `length` is that of the first length axis, as far as its bound allows; None: `EXAMPLE_LENGTH`.
+    """
+    dimensions = _Dimensions(EXAMPLE_LENGTH if length is None else length)
     tensors: list[Tensor] = []
     dynamic: list[dict[int, Dimension]] = []
     for spec in inputs:

@@ -21,7 +21,7 @@ from models.export.failure import GraphInvalid
 from models.export.strip import strip_origins
 from models.tasks.task import Signature
 from server.errors import ArtifactCorrupt
-from server.manifest import GraphSpec
+from server.manifest import FixedAxis, GraphSpec
 from server.runtime.session import Session
 
 GRAPH_FILE = "model.onnx"
@@ -61,9 +61,9 @@ def export_graph(
     The row, length and free axes of the signature stay dynamic. The graph carries no documentation strings and no
     traces of the machine that made it. The network is left in evaluation mode.
     Raises GraphInvalid if the graph written is not valid ONNX, or ONNX Runtime refuses it, or its inputs and outputs
-    are not the signature's.
+    are not the signature's, or an axis of an input that is to vary has one size.
     """
-    example, dynamic = example_inputs(signature.inputs)
+    example, dynamic = example_inputs(signature.inputs, signature.example_length)
     flat = _Flat(network, flatten, tuple(spec.name for spec in signature.inputs)).eval()
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -126,8 +126,22 @@ def check_graph(path: Path, signature: Signature) -> None:
                 raise GraphInvalid(
                     f"the graph's {kind} are {', '.join(found)}, but the signature says {', '.join(expected)}"
                 )
+        _check_varying(signature, session)
     finally:
         session.close()
+
+
+def _check_varying(signature: Signature, session: Session) -> None:
+    """The exporter falls back on the sizes of the example, silently, where it cannot keep an axis open."""
+    for spec, tensor in zip(signature.inputs, session.inputs, strict=True):
+        for position, (axis, size) in enumerate(zip(spec.axes, tensor.shape, strict=False)):
+            only_one = isinstance(axis, FixedAxis) or getattr(axis, "max", None) == 1
+            if isinstance(size, int) and not only_one:
+                raise GraphInvalid(
+                    f"axis {position} of the graph's input {spec.name} is always {size}, but the signature says that "
+                    f"it is a {axis.kind} axis: the exporter cannot keep it open where the network does something "
+                    "else at that size than at others"
+                )
 
 
 @contextlib.contextmanager

@@ -35,7 +35,8 @@ def verify_candidate(trained: Trained, bundle: Path) -> ParityReport:
     samples = sample_rows(trained, bundle)
     session = _open(bundle / graph.file)
     try:
-        made_up = generated_cases(samples, manifest.inputs, trained.record.seed)
+        traced = trained.signature.example_length
+        made_up = generated_cases(samples, manifest.inputs, trained.record.seed, traced)
         report = measure_parity(
             trained, session, chain(sample_cases(samples, manifest.inputs), made_up), graph.tolerance
         )

@@ -5,17 +5,43 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from models.attention import Attended, MultiHeadAttention, padding_mask
+from models.attention import (
+    Attended,
+    MultiHeadAttention,
+    ScaledDotProductAttention,
+    SlidingWindowAttention,
+    padding_mask,
+)
 from models.networks.block import Block, BlockConfig, feed_forward, last_norm
+from models.networks.config import check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig(BlockConfig):
-    """Size and shape of an encoder: the fields of `BlockConfig`, and what it refuses."""
+    """Size and shape of an encoder; the fields of `BlockConfig` and this.
+
+    window: how many positions before its own, and as many after it, each position attends to; None: all. Time and
+        memory then grow with the length, not with its square (Beltagy et al. 2020, 3.1), and what stands further away
+        comes in over several layers: n of them reach n·window positions.
+
+    Raises ValueError for what `BlockConfig` refuses, and for a window that is not positive.
+    """
+
+    window: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.window is not None:
+            check_positive(window=self.window)
 
 
 class EncoderOutput(NamedTuple):
-    """hidden: the last states, (B,T,D). attention: the weights of each layer, (B,H,T,T), first layer first."""
+    """What an encoder returns.
+
+    hidden: the last states, (B,T,D).
+    attention: the weights of each layer, first layer first: (B,H,T,T), or with a window its band,
+        (B,H,T,2·window+1), which `spread_band` lays out over all keys.
+    """
 
     hidden: Tensor
     attention: tuple[Tensor, ...]
@@ -24,9 +50,14 @@ class EncoderOutput(NamedTuple):
 class EncoderBlock(Block):
     """Self-attention, then a feed-forward layer, each with a residual: Vaswani et al. 2017, 3.1 and 3.3."""
 
-    def __init__(self, config: BlockConfig) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__(config)
-        self.attention = MultiHeadAttention(config.d_model, config.num_heads, dropout=config.dropout)
+        mechanism = (
+            ScaledDotProductAttention(config.dropout)
+            if config.window is None
+            else SlidingWindowAttention(config.window, config.dropout)
+        )
+        self.attention = MultiHeadAttention(config.d_model, config.num_heads, mechanism=mechanism)
         self.attention_norm = nn.LayerNorm(config.d_model)
         self.feed_forward = feed_forward(config)
         self.feed_forward_norm = nn.LayerNorm(config.d_model)
@@ -35,6 +66,7 @@ class EncoderBlock(Block):
     def forward(self, hidden: Tensor, mask: Tensor | None = None) -> Attended:
         """Transforms states: (B,T,D), mask over (B,H,T,T) -> context (B,T,D), weights (B,H,T,T).
 
+        With a window the mask is over keys alone, (B,1,1,T), and the weights are its band, (B,H,T,2·window+1).
         Raises ValueError if the width is not the block's or the mask does not fit.
         """
         attended, weights = self.attention(self._enter(self.attention_norm, hidden), mask=mask)

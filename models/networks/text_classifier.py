@@ -30,7 +30,8 @@ class TextClassifierConfig(EncoderConfig):
         (Iyyer et al. 2015, 3.1), so that no decision hangs on a single word.
 
     Raises ValueError for what `EncoderConfig` refuses, further sizes that are not positive, names outside the lists
-    above, an odd `d_model` with sinusoidal positions, and dropouts outside [0, 1).
+    above, an odd `d_model` with sinusoidal positions, dropouts outside [0, 1), and a window that reaches over all of
+    `max_len`.
     """
 
     vocab_size: int
@@ -50,6 +51,8 @@ class TextClassifierConfig(EncoderConfig):
         if self.positions == "sinusoidal" and self.d_model % 2 != 0:
             raise ValueError(f"d_model {self.d_model} must be even for sinusoidal positions")
         check_probability(embedding_dropout=self.embedding_dropout, word_dropout=self.word_dropout)
+        if self.window is not None and self.window >= self.max_len:
+            raise ValueError(f"window {self.window} reaches over all of max_len {self.max_len}: leave it out")
 
     @classmethod
     def tiny(cls) -> Self:
@@ -90,6 +93,7 @@ class TextClassifier(nn.Module):
     def forward(self, input_ids: Tensor, mask: Tensor) -> ClassifierOutput:
         """Classifies token ids: int64 (B,T), bool (B,T) -> logits (B,N), weights (B,H,T,T) for each layer.
 
+        With a window there are no weights: they would be bands, not maps of all pairs of tokens.
         `mask` is True where a token is real; ids elsewhere must be valid but mean nothing. A row with no real token
         gets the logits of an empty text, never NaN.
         Raises ValueError if T is over `max_len` or the mask has another shape.
@@ -103,7 +107,7 @@ class TextClassifier(nn.Module):
         if self.config.bag_residual:
             views.append(masked_mean(tokens, mask))
         logits = self.head(self.head_dropout(torch.cat(views, dim=-1)))  # (B,views*D) -> (B,N)
-        return ClassifierOutput(logits, attention)
+        return ClassifierOutput(logits, attention if self.config.window is None else ())
 
     def start_from_word_vectors(self, vectors: Tensor) -> None:
         """Takes over word vectors learned elsewhere, (V,D) of unit variance, as the embeddings to train on from.

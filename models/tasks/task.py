@@ -36,6 +36,9 @@ class Signature:
     outputs: tuple[OutputSpec, ...]
     attention: tuple[AttentionSpec, ...] = ()
     batching: BatchingSpec = field(default_factory=BatchingSpec)
+    example_length: int | None = None
+    """The length at which the exporter is to trace the graph, where it would take the usual one for a constant: a
+    network that cuts its input into chunks needs more than one of them. None: the usual length."""
 
 
 @dataclass(frozen=True)

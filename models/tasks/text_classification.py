@@ -122,7 +122,7 @@ class TextClassification(Classification[TextClassifierConfig, str]):
     @override
     def signature(self, config: TextClassifierConfig, codec: CodecSpec | None) -> Signature:
         length = LengthAxis(max=config.max_len)
-        weights = tuple(attention_output(layer) for layer in range(config.num_layers))
+        maps = _attention_maps(config, length)
         tokens = TokenAxis(length=length.name)
         return Signature(
             inputs=(
@@ -138,23 +138,29 @@ class TextClassification(Classification[TextClassifierConfig, str]):
                     axes=(RowAxis(), FixedAxis(size=config.num_classes)),
                     role="logits",
                 ),
-                *(
-                    OutputSpec(
-                        name=name,
-                        datatype=Datatype.FP32,
-                        axes=(RowAxis(), FixedAxis(size=config.num_heads), length, length),
-                        role="attention",
-                    )
-                    for name in weights
-                ),
+                *maps,
             ),
             attention=(
                 AttentionSpec(
                     name="tokens",
                     mechanism="multi-head self-attention",
-                    outputs=weights,
+                    outputs=tuple(spec.name for spec in maps),
                     query=tokens,
                     key=tokens,
                 ),
-            ),
+            )
+            if maps
+            else (),
+            example_length=None if config.window is None else config.window + 1,
         )
+
+
+def _attention_maps(config: TextClassifierConfig, length: LengthAxis) -> tuple[OutputSpec, ...]:
+    """The weights of each layer; none with a window, whose network returns none."""
+    if config.window is not None:
+        return ()
+    axes = (RowAxis(), FixedAxis(size=config.num_heads), length, length)
+    return tuple(
+        OutputSpec(name=attention_output(layer), datatype=Datatype.FP32, axes=axes, role="attention")
+        for layer in range(config.num_layers)
+    )

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from models.attention import MultiHeadAttention, SlidingWindowAttention, padding_mask
 from models.networks import Encoder, EncoderConfig
 from tests.support.catalogued import QUIET_EXPORT, export, leaves
 
@@ -20,8 +19,8 @@ TOLERANCE = 1e-4
 NUM_LAYERS = 24
 LENGTH = 4096
 WINDOW = 32
-D_MODEL = 8
-HEADS = 2
+D_MODEL = EncoderConfig.tiny().d_model
+HEADS = EncoderConfig.tiny().num_heads
 BYTES_OF_ALL_PAIRS = HEADS * LENGTH * LENGTH * 4
 """What the weights of one layer, in all heads, would take over all pairs of positions: 134 MB."""
 
@@ -49,7 +48,7 @@ def deep_input(*lengths: int) -> dict[str, Tensor]:
     """States of rows of these lengths, padded to the longest."""
     longest = max(lengths)
     mask = torch.arange(longest) < torch.tensor(lengths)[:, None]
-    return {"hidden": torch.randn(len(lengths), longest, EncoderConfig.tiny().d_model), "mask": mask}
+    return {"hidden": torch.randn(len(lengths), longest, D_MODEL), "mask": mask}
 
 
 @pytest.mark.parametrize("norm_first", [True, False], ids=["pre-norm", "post-norm"])
@@ -74,20 +73,9 @@ def test_stack_of_24_layers_runs_alike_once_exported(tmp_path):
         np.testing.assert_allclose(theirs, ours.numpy(), atol=TOLERANCE, rtol=TOLERANCE)
 
 
-class Windowed(nn.Module):
-    """Two layers of self-attention over a window, with residuals."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(
-            MultiHeadAttention(D_MODEL, HEADS, mechanism=SlidingWindowAttention(WINDOW)) for _ in range(2)
-        )
-
-    def forward(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        for layer in self.layers:
-            context, weights = layer(states, mask=padding_mask(mask))
-            states = states + context
-        return states, weights
+def windowed() -> Encoder:
+    torch.manual_seed(0)
+    return Encoder(replace(EncoderConfig.tiny(), window=WINDOW, dropout=0.0))
 
 
 class LargestTensor(TorchDispatchMode):
@@ -103,12 +91,11 @@ class LargestTensor(TorchDispatchMode):
 
 def long_input() -> dict[str, Tensor]:
     present = torch.arange(LENGTH) < LENGTH - 50
-    return {"states": torch.randn(1, LENGTH, D_MODEL), "mask": present[None]}
+    return {"hidden": torch.randn(1, LENGTH, D_MODEL), "mask": present[None]}
 
 
 def test_windowed_step_over_4096_positions_holds_far_less_than_their_pairs():
-    torch.manual_seed(0)
-    network, inputs, target = Windowed(), long_input(), torch.randn(1, LENGTH, D_MODEL)
+    network, inputs, target = windowed(), long_input(), torch.randn(1, LENGTH, D_MODEL)
     saved: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -116,7 +103,7 @@ def test_windowed_step_over_4096_positions_holds_far_less_than_their_pairs():
         return tensor
 
     with LargestTensor() as largest, torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        before, after = step(network, lambda: (network(**inputs)[0] - target).square().mean(), rate=1e-2)
+        before, after = step(network, lambda: (network(**inputs).hidden - target).square().mean(), rate=1e-2)
     assert after < before
     assert largest.size_bytes < BYTES_OF_ALL_PAIRS / 10
     # Two layers, and all that both keep for the way back.
@@ -124,10 +111,9 @@ def test_windowed_step_over_4096_positions_holds_far_less_than_their_pairs():
 
 
 def test_windowed_graph_runs_over_4096_positions_in_far_less_than_their_pairs(tmp_path):
-    torch.manual_seed(0)
-    network = Windowed().eval()
-    axes = {name: {0: Dim("B"), 1: Dim("T")} for name in ("states", "mask")}
-    seen = {"states": torch.randn(2, 70, D_MODEL), "mask": torch.ones(2, 70, dtype=torch.bool)}
+    network = windowed().eval()
+    axes = {name: {0: Dim("B"), 1: Dim("T")} for name in ("hidden", "mask")}
+    seen = {"hidden": torch.randn(2, 70, D_MODEL), "mask": torch.ones(2, 70, dtype=torch.bool)}
     export(network, seen, axes, tmp_path / "long.onnx")
     inputs = long_input()
     answered, sizes = run_profiled(tmp_path / "long.onnx", {name: tensor.numpy() for name, tensor in inputs.items()})

@@ -10,16 +10,11 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 
 def write_int8(source: Path, target: Path) -> None:
-    """Quantises the weights to int8, each channel by itself, and activations as they come.
-
-    Products with a vector stay as they are: ONNX Runtime 1.31's int8 product gives them the wrong shape.
-    """
+    """Quantises the weights to int8, each channel by itself, and activations as they come."""
     model = onnx.load(source)
     # The quantiser transposes weights of Gemm, and then stumbles over the shapes noted for them.
     del model.graph.value_info[:]
-    axes = {weight.name: len(weight.dims) for weight in model.graph.initializer}
-    vectors = [node.name for node in model.graph.node if node.op_type == "MatMul" and axes.get(node.input[1]) == 1]
-    quantize_dynamic(model, target, per_channel=True, weight_type=QuantType.QInt8, nodes_to_exclude=vectors)
+    quantize_dynamic(model, target, per_channel=True, weight_type=QuantType.QInt8)
 
 
 def write_bf16(source: Path, target: Path) -> None:

@@ -3,7 +3,14 @@ import pytest
 import torch
 from torch import nn
 
-from models.attention import AdditiveAttention, MultiHeadAttention, causal_mask, padding_mask
+from models.attention import (
+    AdditiveAttention,
+    MultiHeadAttention,
+    SlidingWindowAttention,
+    causal_mask,
+    padding_mask,
+    spread_band,
+)
 
 D, H = 8, 2
 
@@ -129,6 +136,25 @@ def test_any_mechanism_can_do_the_attending():
     context, weights = module(torch.randn(2, 5, D))
     assert context.shape == (2, 5, D)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, H, 5))
+
+
+def test_window_in_every_head_equals_all_pairs_under_a_mask_of_its_band():
+    windowed, everywhere = MultiHeadAttention(D, H, mechanism=SlidingWindowAttention(2)), MultiHeadAttention(D, H)
+    everywhere.load_state_dict(windowed.state_dict())
+    states, position = torch.randn(2, 9, D), torch.arange(9)
+    present = padding_mask(torch.arange(9) < torch.tensor([[9], [6]]))
+    near = (position[:, None] - position).abs() <= 2
+    context, band = windowed(states, mask=present)
+    expected, weights = everywhere(states, mask=present & near)
+    assert band.shape == (2, H, 9, 5)
+    torch.testing.assert_close(context, expected)
+    torch.testing.assert_close(spread_band(band), weights)
+
+
+def test_window_over_two_sequences_is_refused():
+    module = MultiHeadAttention(D, H, mechanism=SlidingWindowAttention(2))
+    with pytest.raises(ValueError, match="must be one sequence"):
+        module(torch.randn(1, 4, D), torch.randn(1, 5, D))
 
 
 @pytest.mark.parametrize(("d_model", "num_heads"), [(8, 3), (8, 0), (0, 1), (2, 4), (8, -2)])

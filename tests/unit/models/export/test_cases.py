@@ -4,7 +4,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.export.cases import BATCH_SIZES, LENGTHS, generated_cases, sample_cases, sample_rows, unseen_lengths
+from models.export.cases import (
+    BATCH_SIZES,
+    LENGTHS,
+    MOST_TOKENS,
+    generated_cases,
+    sample_cases,
+    sample_rows,
+    unseen_lengths,
+)
 from models.export.example import EXAMPLE_LENGTH
 from models.export.failure import CheckpointUnusable
 from models.export.rows import row_lengths
@@ -44,6 +52,7 @@ def test_lengths_go_up_to_the_models_longest_and_avoid_the_traced_one():
     assert unseen_lengths(ids(64)) == (1, 2, 12, 40, 64)
     assert unseen_lengths(ids(None)) == LENGTHS
     assert unseen_lengths(ids(EXAMPLE_LENGTH)) == (1, 2)
+    assert unseen_lengths(ids(64), traced=40) == (1, 2, 12, 64)
 
 
 def test_model_without_length_axes_is_tried_at_every_batch_size_once():
@@ -60,6 +69,19 @@ def test_generated_batches_mix_lengths_and_draw_values_from_the_samples():
     assert longest == set(unseen_lengths(ids(64)))
     assert any(len({row["ids"].shape for row in case}) > 1 for case in cases)
     assert {value for case in cases for row in case for value in row["ids"].ravel()} == {3, 5, 9}
+
+
+@pytest.mark.parametrize(
+    ("longest", "sizes"),
+    [(MOST_TOKENS // 9, [1, 3, 4, 9]), (MOST_TOKENS // 4, [1, 3, 4]), (MOST_TOKENS, [1]), (2 * MOST_TOKENS, [1])],
+)
+def test_long_rows_come_in_small_batches_and_short_ones_in_all(longest, sizes):
+    samples = [{"ids": np.arange(5)[None]}]
+    found: dict[int, list[int]] = {}
+    for case in generated_cases(samples, ids(longest), seed=0):
+        found.setdefault(max(row["ids"].shape[1] for row in case), []).append(len(case))
+    assert found.pop(longest) == sizes
+    assert found == {length: list(BATCH_SIZES) for length in LENGTHS}
 
 
 def test_same_seed_generates_the_same_cases():
@@ -85,6 +107,18 @@ def pairs(a, b, width):
 def test_samples_that_differ_in_a_free_axis_are_no_batch():
     one, other, third = pairs(1, 2, 3), pairs(4, 5, 6), pairs(7, 8, 3)
     assert sample_cases([one, other, third], PAIRS) == ((one, third), (other,))
+
+
+def test_long_samples_come_in_several_batches_in_their_order():
+    half = {"ids": np.zeros((1, MOST_TOKENS // 2), dtype=np.int64)}
+    more = {"ids": np.zeros((1, MOST_TOKENS + 1), dtype=np.int64)}
+    short = {"ids": np.zeros((1, 3), dtype=np.int64)}
+    assert sample_cases([short, half, half, more, short, short], ids(None)) == (
+        (short, half),
+        (half,),
+        (more,),
+        (short, short),
+    )
 
 
 def test_generated_rows_differ_in_each_length_and_share_their_free_axes():

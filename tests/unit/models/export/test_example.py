@@ -57,8 +57,16 @@ def test_free_axes_of_one_name_share_a_dimension_and_keep_to_their_bound():
 
 
 def test_a_short_model_is_traced_within_its_bound():
-    (ids,), _ = example_inputs((spec("ids", Datatype.INT64, ROW, LengthAxis(max=3)),))
-    assert ids.shape[1] == 3
+    inputs = (spec("ids", Datatype.INT64, ROW, LengthAxis(max=3)),)
+    for length in (None, 33):
+        (ids,), _ = example_inputs(inputs, length)
+        assert ids.shape[1] == 3
+
+
+def test_a_length_of_its_own_is_that_of_the_first_length_axis():
+    inputs = tuple(spec(name, Datatype.INT64, ROW, LengthAxis(name=name)) for name in ("source", "target"))
+    tensors, _ = example_inputs(inputs, 33)
+    assert [tensor.shape[1] for tensor in tensors] == [33, 34]
 
 
 def test_a_datatype_that_no_network_takes_is_refused():

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -6,6 +7,8 @@ import torch
 from onnx import helper
 from torch import nn
 
+from models.attention import SlidingWindowAttention
+from models.export.example import EXAMPLE_LENGTH
 from models.export.failure import GraphInvalid
 from models.export.graph import GRAPH_FILE, OPSET, WEIGHTS_FILE, check_graph, export_graph
 from models.tasks.task import Signature
@@ -135,8 +138,8 @@ def test_output_named_like_an_inner_value_is_still_the_output(exported, tmp_path
     assert torch.allclose(torch.from_numpy(answered["linear"]), flatten(network(values, mask))[0], atol=1e-6)
 
 
-def model_with(outputs, nodes):
-    values = helper.make_tensor_value_info("values", onnx.TensorProto.FLOAT, ["rows", 4])
+def model_with(outputs, nodes, rows="rows"):
+    values = helper.make_tensor_value_info("values", onnx.TensorProto.FLOAT, [rows, 4])
     graph = helper.make_graph(nodes, "graph", [values], outputs)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
 
@@ -164,3 +167,45 @@ def test_a_graph_with_other_outputs_than_its_signature_is_refused(tmp_path):
     check_graph(path, simple_signature("answer"))
     with pytest.raises(GraphInvalid, match="outputs are answer FP32, but the signature says logits FP32"):
         check_graph(path, simple_signature("logits"))
+
+
+def test_a_graph_that_takes_one_size_of_a_varying_axis_is_refused(tmp_path):
+    answer = helper.make_tensor_value_info("answer", onnx.TensorProto.FLOAT, [2, 4])
+    path = tmp_path / GRAPH_FILE
+    path.write_bytes(model_with([answer], [helper.make_node("Neg", ["values"], ["answer"])], 2).SerializeToString())
+    with pytest.raises(GraphInvalid, match=r"axis 0 of the graph's input values is always 2, but .* a row axis"):
+        check_graph(path, simple_signature("answer"))
+
+
+def test_a_network_that_does_something_else_at_the_traced_length_is_refused(tmp_path):
+    class Doubling(nn.Module):
+        def forward(self, values, mask):
+            doubled = values * 2 if values.shape[1] == EXAMPLE_LENGTH else values
+            return {"gated": doubled * mask.unsqueeze(-1), "kept": mask.sum(dim=1)}
+
+    with pytest.raises(GraphInvalid, match=f"always {EXAMPLE_LENGTH}, but the signature says that it is a length axis"):
+        export_graph(Doubling(), flatten, signature(), tmp_path)
+
+
+def test_a_signature_may_ask_for_a_length_to_be_traced_at(tmp_path):
+    class Chunked(nn.Module):
+        """Attention in chunks of ten: at the usual length there is but one."""
+
+        def __init__(self):
+            super().__init__()
+            self.attention = SlidingWindowAttention(10)
+
+        def forward(self, values, mask):
+            context = self.attention(values, values, values, mask.unsqueeze(-2)).context
+            return {"gated": context, "kept": mask.sum(dim=1)}
+
+    network = Chunked()
+    with pytest.raises(GraphInvalid, match=f"is always {EXAMPLE_LENGTH}"):
+        export_graph(network, flatten, signature(), tmp_path)
+    export_graph(network, flatten, replace(signature(), example_length=11), tmp_path)
+    session = Session.open(tmp_path / GRAPH_FILE)
+    for length in (1, 7, 10, 25):
+        values, mask = torch.randn(2, length, 4), torch.ones(2, length, dtype=torch.bool)
+        answered = session.run({"values": values.numpy(), "mask": mask.numpy()})
+        expected = flatten(network(values, mask))[0]
+        assert torch.allclose(torch.from_numpy(answered["gated"]), expected, atol=1e-6)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from models.attention import spread_band
 from models.networks import Encoder, EncoderBlock, EncoderConfig
 
 TINY = EncoderConfig.tiny()
@@ -81,6 +82,39 @@ def test_padding_is_attended_to_by_nobody_and_changes_no_real_state(norm_first):
         torch.testing.assert_close(weights.sum(-1), torch.ones(1, TINY.num_heads, 5))
 
 
+@either_norm
+def test_window_keeps_each_layer_to_what_is_near(norm_first):
+    encoder = Encoder(replace(TINY, window=2, norm_first=norm_first)).eval()
+    states = torch.randn(1, 12, TINY.d_model)
+    changed = states.clone()
+    changed[:, 0] = torch.randn(TINY.d_model)
+    before, after = encoder(states), encoder(changed)
+    reach = 2 * TINY.num_layers
+    assert [weights.shape for weights in before.attention] == [(1, TINY.num_heads, 12, 5)] * TINY.num_layers
+    assert not torch.allclose(before.hidden[:, reach], after.hidden[:, reach])
+    assert torch.equal(before.hidden[:, reach + 1 :], after.hidden[:, reach + 1 :])
+
+
+@either_norm
+def test_window_over_the_whole_sequence_equals_no_window(norm_first):
+    near, everywhere = (Encoder(replace(TINY, window=window, norm_first=norm_first)).eval() for window in (6, None))
+    near.load_state_dict(everywhere.state_dict())
+    states = torch.randn(2, 7, TINY.d_model)
+    mask = torch.arange(7) < torch.tensor([[7], [4]])
+    real = mask.unsqueeze(-1)
+    torch.testing.assert_close(near(states, mask).hidden * real, everywhere(states, mask).hidden * real)
+    for band, weights in zip(near(states, mask).attention, everywhere(states, mask).attention, strict=True):
+        torch.testing.assert_close(spread_band(band), weights)
+
+
+@either_norm
+def test_window_leaves_padding_without_influence(norm_first):
+    encoder = Encoder(replace(TINY, window=2, norm_first=norm_first)).eval()
+    states = torch.randn(1, 9, TINY.d_model)
+    mask = torch.arange(9)[None] < 5
+    torch.testing.assert_close(encoder(states, mask).hidden[:, :5], encoder(states[:, :5]).hidden)
+
+
 def test_encoder_without_positions_is_permutation_equivariant():
     encoder = Encoder(TINY).eval()
     states, order = torch.randn(2, 5, TINY.d_model), torch.tensor([3, 0, 4, 2, 1])
@@ -115,6 +149,8 @@ def test_deep_stack_still_passes_a_gradient_to_its_input():
         ("d_ff", 0, "d_ff must be a positive"),
         ("num_heads", 3, "d_model 8 does not divide into num_heads 3"),
         ("dropout", 1.0, "dropout must be at least 0 and below 1"),
+        ("window", 0, "window must be a positive"),
+        ("window", 2.5, "window must be a positive"),
     ],
 )
 def test_config_that_makes_no_encoder_is_refused(field, value, message):

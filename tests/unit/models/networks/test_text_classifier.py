@@ -14,7 +14,9 @@ VARIANTS = {
     for positions in POSITIONS
     for pooling in POOLINGS
 } | {"no bag": replace(TINY, bag_residual=False), "post-norm": replace(TINY, norm_first=False)}
-every_variant = pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS.keys())
+WITH_WINDOW = VARIANTS | {"window": replace(TINY, window=2)}
+every_variant = pytest.mark.parametrize("config", WITH_WINDOW.values(), ids=WITH_WINDOW.keys())
+every_variant_with_maps = pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS.keys())
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +58,7 @@ def test_batched_and_padded_equals_alone(config, lengths, padding, seed):
             torch.testing.assert_close(cropped, single[0], atol=1e-5, rtol=1e-4)
 
 
-@every_variant
+@every_variant_with_maps
 def test_each_layer_returns_weights_that_sum_to_one_with_padding_at_exactly_zero(config):
     mask = torch.tensor([[True] * 5, [True, True, False, False, False]])
     output = network(config)(ids_of(2, 5), mask)
@@ -85,6 +87,15 @@ def test_gradient_reaches_all_parameters_also_beside_an_empty_text(config):
         assert parameter.grad.isfinite().all(), name
         if not name.endswith("project_key.bias"):  # softmax does not see what shifts a query's scores as a whole
             assert parameter.grad.abs().max() > 0, name
+
+
+def test_window_keeps_the_encoder_to_what_is_near_and_returns_no_maps():
+    near, everywhere = network(replace(TINY, window=2)), network(TINY)
+    near.load_state_dict(everywhere.state_dict())
+    ids, mask = ids_of(1, 20), torch.ones(1, 20, dtype=torch.bool)
+    assert near(ids, mask).attention == ()
+    assert not torch.allclose(near(ids, mask).logits, everywhere(ids, mask).logits, atol=1e-5)
+    torch.testing.assert_close(near(ids[:, :3], mask[:, :3]).logits, everywhere(ids[:, :3], mask[:, :3]).logits)
 
 
 @pytest.mark.parametrize("positions", POSITIONS)
@@ -174,6 +185,8 @@ def test_mask_of_another_shape_is_refused():
         ("pooling", "max", "pooling must be one of mean, attention, mean\\+attention"),
         ("word_dropout", 1.0, "word_dropout must be"),
         ("embedding_dropout", -0.1, "embedding_dropout must be"),
+        ("window", 0, "window must be a positive"),
+        ("window", 64, "window 64 reaches over all of max_len 64"),
     ],
 )
 def test_config_that_makes_no_classifier_is_refused(field, value, message):

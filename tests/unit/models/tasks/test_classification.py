@@ -1,5 +1,5 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 
@@ -59,6 +59,19 @@ def test_the_signature_makes_a_valid_manifest(name, tmp_path, texts):
         codec=prepared.codec,
     )
     assert manifest.batched
+
+
+def test_a_windowed_text_classifier_has_logits_alone_and_is_traced_beyond_its_window(tmp_path, texts):
+    task, prepared, config = prepare("areas", tmp_path / "codec", texts)
+    windowed = replace(config, window=9)
+    signature = task.signature(windowed, prepared.codec)
+    assert [spec.name for spec in signature.outputs] == ["logits"]
+    assert signature.attention == ()
+    assert signature.inputs == task.signature(config, prepared.codec).inputs
+    assert signature.example_length == 10
+    batch = task.collate([prepared.test[0], prepared.test[1]])
+    outputs = task.flatten(task.build(windowed).eval()(batch["input_ids"], batch["mask"]))
+    assert [output.shape for output in outputs] == [(2, windowed.num_classes)]
 
 
 def test_text_data_decides_classes_and_vocabulary(tmp_path, texts):
