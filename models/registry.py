@@ -128,7 +128,7 @@ MODELS: Mapping[str, Registered] = _by_name(
             d_ff=256,
             dropout=0.3,
             embedding_dropout=0.2,
-            word_dropout=0.3,
+            word_dropout=0.5,
         ),
         tiny=TextClassifierConfig(
             vocab_size=200,
@@ -139,7 +139,7 @@ MODELS: Mapping[str, Registered] = _by_name(
             d_ff=16,
             max_len=64,
         ),
-        training=TrainingDefaults(epochs=5, batch_size=48, learning_rate=2e-3),
+        training=TrainingDefaults(epochs=3, batch_size=48, learning_rate=2e-3),
     ),
     _mechanism("attend", "scaled-dot-product", "Scaled dot-product attention: softmax(q · k / √K) over the values"),
     _mechanism("attend-dot", "dot", "Dot-product attention: softmax(q · k) over the values"),
