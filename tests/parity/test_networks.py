@@ -1,18 +1,16 @@
 """Each network in PyTorch against its own ONNX graph, at shapes that the export never saw."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.export import Dim
-from torch.utils import _pytree as pytree
 
 from models.networks import (
+    Decoder,
+    DecoderConfig,
     Encoder,
     EncoderConfig,
     ImageClassifier,
@@ -20,16 +18,12 @@ from models.networks import (
     TextClassifier,
     TextClassifierConfig,
 )
+from tests.support.catalogued import QUIET_EXPORT, Inputs, Run, export, leaves
 
-OPSET = 20
 TOLERANCE = 1e-4
 SEEN = (3, 5)  # batch size and length at export; none of those below
 BATCH_SIZES = (1, 2, 5)
 LENGTHS = (1, 7, 33)
-
-Inputs = dict[str, Tensor]
-Axes = dict[str, dict[int, Dim]]
-Run = Callable[[Inputs], list[np.ndarray]]
 
 TEXT = TextClassifierConfig.tiny()
 TEXT_CONFIGS = {
@@ -45,30 +39,13 @@ IMAGE_CONFIGS = {
     ),
 }
 
-# What torch's exporter says about itself, and about two inputs that share one axis.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:# The axis name.*will not be used:UserWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-]
+DECODER_CONFIGS = {
+    "pre-norm, causal": DecoderConfig.tiny(),
+    "post-norm, source of another width": replace(DecoderConfig.tiny(), norm_first=False, d_source=5),
+    "targets see one another": replace(DecoderConfig.tiny(), causal=False),
+}
 
-
-def export(network: nn.Module, inputs: Inputs, axes: Axes, path: Path) -> Run:
-    """Exports to `path`, loads it, and returns what runs it."""
-    program = torch.onnx.export(
-        network,
-        kwargs=inputs,
-        dynamo=True,
-        dynamic_shapes=axes,
-        opset_version=OPSET,
-        output_names=[f"output_{index}" for index in range(len(pytree.tree_leaves(network(**inputs))))],
-        verbose=False,
-    )
-    assert program is not None
-    program.save(path)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    assert [given.name for given in session.get_inputs()] == [*inputs]
-    return lambda feed: session.run(None, {name: tensor.numpy() for name, tensor in feed.items()})
+pytestmark = [pytest.mark.filterwarnings(line) for line in QUIET_EXPORT]
 
 
 def open_every_gate(network: nn.Module) -> nn.Module:
@@ -80,7 +57,7 @@ def open_every_gate(network: nn.Module) -> nn.Module:
 
 
 def assert_agree(network: nn.Module, run: Run, inputs: Inputs) -> None:
-    expected = [leaf.detach().numpy() for leaf in pytree.tree_leaves(network(**inputs))]
+    expected = [leaf.detach().numpy() for leaf in leaves(network(**inputs))]
     answered = run(inputs)
     assert len(answered) == len(expected)
     for ours, theirs in zip(expected, answered, strict=True):
@@ -158,3 +135,41 @@ def test_encoder_transforms_and_attends_alike(encoder, batch, length):
     torch.manual_seed(batch * 100 + length)
     network, run = encoder
     assert_agree(network, run, states(batch, length))
+
+
+@pytest.fixture(scope="module", params=DECODER_CONFIGS.values(), ids=DECODER_CONFIGS.keys())
+def decoder(request, tmp_path_factory):
+    torch.manual_seed(0)
+    network = open_every_gate(Decoder(request.param))
+    targets, sources = {0: Dim("batch"), 1: Dim("targets")}, {0: Dim("batch"), 1: Dim("sources")}
+    axes = {"hidden": targets, "source": sources, "mask": targets, "source_mask": sources}
+    path = tmp_path_factory.mktemp("decoder") / "model.onnx"
+    return network, export(network, written(request.param, *SEEN, sources=4), axes, path)
+
+
+def written(config: DecoderConfig, batch: int, targets: int, sources: int) -> Inputs:
+    """Random targets and source, each under a random mask whose last row is masked as a whole."""
+    return {
+        "hidden": torch.randn(batch, targets, config.d_model),
+        "source": torch.randn(batch, sources, config.d_source or config.d_model),
+        "mask": text(batch, targets)["mask"],
+        "source_mask": text(batch, sources)["mask"],
+    }
+
+
+@pytest.mark.parametrize(("targets", "sources"), [(1, 1), (1, 33), (7, 33), (33, 7), (7, 1)])
+@pytest.mark.parametrize("batch", BATCH_SIZES)
+def test_decoder_transforms_and_attends_alike(decoder, batch, targets, sources):
+    torch.manual_seed(batch * 10000 + targets * 100 + sources)
+    network, run = decoder
+    assert_agree(network, run, written(network.config, batch, targets, sources))
+
+
+@pytest.mark.parametrize("targets", LENGTHS)
+def test_exported_decoder_lets_a_target_see_later_ones_only_where_it_is_not_causal(decoder, targets):
+    torch.manual_seed(targets)
+    network, run = decoder
+    self_attention = run(written(network.config, 2, targets, 3))[1 : 1 + network.config.num_layers]
+    later = np.triu(np.ones((targets, targets), dtype=bool), k=1)
+    seen = any((weights[..., later] > 0).any() for weights in self_attention)
+    assert seen == (targets > 1 and not network.config.causal)

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 import models.attention
 from models.attention import causal_mask
-from models.attention.catalogue import MECHANISMS, Catalogued, Sizes, mechanism
+from models.attention.catalogue import MECHANISMS, Catalogued, Scale, Sizes, mechanism
 from tests.support.catalogued import Inputs, built, drawn, leaves
 
 SIZES = Sizes(B=2, T=6, S=7)
 SQUARE = Sizes(B=2, T=6, S=6)
+OTHER_SCALE = Scale(d_model=24, num_heads=6, d_ff=40, max_len=9, block=3, window=1, vocab_size=5)
 
 
 def key_letter(entry: Catalogued) -> str:
@@ -92,6 +93,14 @@ def test_entry_says_what_it_is_and_names_the_axes_of_its_inputs(entry):
         assert {axis: inputs[name].shape[axis] for axis in axes} == {
             axis: getattr(SIZES, letter) for axis, letter in axes.items()
         }
+
+
+@every_mechanism
+def test_is_built_at_another_scale_and_takes_its_inputs(entry):
+    inputs = entry.inputs(torch.Generator().manual_seed(0), SIZES, OTHER_SCALE)
+    output = entry.build(OTHER_SCALE)(**inputs)
+    weights = entry.over_keys(output, OTHER_SCALE)
+    assert weights.shape[-1] == (getattr(SIZES, key_letter(entry)) if "mask" in inputs else SIZES.T * SIZES.S)
 
 
 @every_mechanism
