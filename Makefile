@@ -9,6 +9,9 @@ TORCH_INDEX ?=
 STORE ?= store
 RUNS ?= runs
 
+# The peers that `make bench-peers` measures, separated by commas (empty: all).
+PEERS ?=
+
 # Containers: how many servers, which services (empty: all), and options of `docker build` such as --network=host.
 SERVERS ?= 2
 SERVICES ?=
@@ -59,6 +62,14 @@ serve: $(INSTALLED) $(PUBLISHED)  ## serve the models until Ctrl-C
 test: $(INSTALLED)  ## run the tests
 	$(BIN)/python -m pytest -n auto
 
+.PHONY: bench
+bench: $(INSTALLED)  ## measure the engine: batching on against off (about two minutes)
+	$(BIN)/python -m benchmarks run engine --fresh
+
+.PHONY: bench-peers
+bench-peers: $(INSTALLED)  ## measure against other servers; resumable; PEERS=mosec,litserve for some of them
+	$(BIN)/python -m benchmarks run peers --peers '$(PEERS)'
+
 .PHONY: lint
 lint: $(INSTALLED)  ## ruff, mypy, import-linter
 	$(BIN)/ruff check
@@ -95,10 +106,14 @@ up:  ## start servers, Envoy, Prometheus and Grafana in containers; SERVERS=4 fo
 down:  ## remove the containers; DOWN=--volumes for the store and all that was kept, too
 	$(COMPOSE) down --remove-orphans $(DOWN)
 
+.PHONY: e2e-containers
+e2e-containers: $(INSTALLED) images  ## build, train, serve, call, watch and operate in containers, for real
+	COMPOSE='$(COMPOSE)' $(BIN)/python -m pytest tests/containers -p no:cacheprovider -v
+
 .PHONY: dashboards
 dashboards: $(INSTALLED)  ## write the Grafana dashboards from deploy/grafana
 	$(BIN)/python -m deploy.grafana
 
 .PHONY: clean
-clean:  ## remove the virtual environment, runs and the store
-	rm -rf $(VENV) $(RUNS) $(STORE) client/*.egg-info *.egg-info
+clean:  ## remove the virtual environment, runs, the store and what benchmarks installed
+	rm -rf $(VENV) $(RUNS) $(STORE) .cache client/*.egg-info *.egg-info

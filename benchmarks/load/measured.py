@@ -1,0 +1,100 @@
+"""The outcome of one run: raw counts, from which every figure is computed when it is asked for."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from benchmarks.load.latency import encode, latencies_s, percentile_ms
+from benchmarks.load.records import Records
+from benchmarks.load.schedule import Closed, Phase, Schedule
+from benchmarks.load.verdict import Read, Tolerance, Vector, judge
+
+Figure = Literal["tokens_per_s", "requests_per_s", "p50_ms", "p99_ms", "in_time_per_s"]
+
+
+class Measured(BaseModel):
+    """One run of one side of a pair; of the calls that count, so without the warm-up."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: float
+    answered: int
+    """Calls with a right answer."""
+    useful_tokens: int
+    """Of those calls; padding is nobody's use."""
+    in_time: int
+    """Those within the deadline; all, where there is none."""
+    errors: dict[str, int] = {}
+    """Calls without an answer, by kind."""
+    wrong: int = 0
+    """Calls with an answer that is not right."""
+    max_error: float = 0.0
+    min_cosine: float = 1.0
+    latencies: str = ""
+    """HdrHistogram of the right answers, in microseconds; empty where no single request was timed."""
+    rate: float | None = None
+    """Arrivals a second in an open loop."""
+    late_ms: float = 0.0
+    """How late the generator itself was, at the 99th percentile of its sends; open loop only."""
+    cpu_s: dict[str, float] = {}
+    """Processor time in the whole run: of the server with its children, of the client, of the server that rests."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether every call was answered, and right."""
+        return not self.errors and not self.wrong
+
+    def figure(self, name: Figure) -> float:
+        """A figure, from the raw counts; infinite where a latency has no answer to stand on."""
+        return _FIGURES[name](self)
+
+
+_FIGURES: Mapping[Figure, Callable[[Measured], float]] = {
+    "tokens_per_s": lambda run: run.useful_tokens / run.seconds,
+    "requests_per_s": lambda run: run.answered / run.seconds,
+    "in_time_per_s": lambda run: run.in_time / run.seconds,
+    "p50_ms": lambda run: percentile_ms(run.latencies, 50) if run.answered else float("inf"),
+    "p99_ms": lambda run: percentile_ms(run.latencies, 99) if run.answered else float("inf"),
+}
+
+
+def measure(
+    records: Records,
+    schedule: Schedule,
+    phase: Phase,
+    lengths: Sequence[int],
+    read: Read,
+    reference: Sequence[Vector],
+    tolerance: Tolerance,
+    *,
+    deadline_s: float | None = None,
+    cpu_s: Mapping[str, float] | None = None,
+) -> Measured:
+    """Counts the calls after the warm-up: those that ended there (closed loop) or were meant to leave there (open).
+
+    Every one is checked. A call that was given up counts where it ended or would have left, like any other.
+    """
+    calls = records.calls
+    closed = isinstance(schedule, Closed)
+    times = calls["done_s"] if closed else calls["intended_s"]
+    counted = (times >= phase.warm_up_s) & (times < phase.end_s)
+    verdict = judge(records, counted, read, reference, tolerance)
+    right = calls[verdict.right]
+    latencies = latencies_s(right)
+    lateness = (calls["sent_s"] - calls["intended_s"])[counted & np.isfinite(calls["sent_s"])]
+    return Measured(
+        seconds=phase.measured_s,
+        answered=len(right),
+        useful_tokens=int(np.asarray(lengths)[right["request"]].sum()) if len(right) else 0,
+        in_time=len(right) if deadline_s is None else int((latencies <= deadline_s).sum()),
+        errors=verdict.errors,
+        wrong=verdict.wrong,
+        max_error=verdict.max_error,
+        min_cosine=verdict.min_cosine,
+        latencies=encode(latencies),
+        rate=None if isinstance(schedule, Closed) else schedule.rate,
+        late_ms=0.0 if closed or not len(lateness) else float(np.percentile(lateness, 99)) * 1e3,
+        cpu_s={"client": records.cpu_s, **(cpu_s or {})},
+    )

@@ -1,0 +1,1 @@
+"""What the mechanisms cost, in time and memory, against the length of the input: `python -m benchmarks.mechanisms`."""

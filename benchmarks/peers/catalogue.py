@@ -1,0 +1,107 @@
+"""All peers, and every side of a pair by its name."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.load.drive import Generator
+from benchmarks.load.requests import RequestList
+from benchmarks.peers.adapter import Peer, install
+from benchmarks.peers.in_process_target import InProcessTarget
+from benchmarks.peers.litserve.adapter import PEER as LITSERVE
+from benchmarks.peers.mlserver.adapter import PEER as MLSERVER
+from benchmarks.peers.mosec.adapter import PEER as MOSEC
+from benchmarks.peers.ours import ROOT, SETTINGS, ExplainedInference, bare_echo, our_server
+from benchmarks.peers.process import free_port
+from benchmarks.peers.pytriton.adapter import PEER as PYTRITON
+from benchmarks.peers.ray_serve.adapter import PEER as RAY_SERVE
+from benchmarks.peers.target import Command, ServerTarget, Target
+from benchmarks.peers.wire import BareEcho, NoopInference, OpenInference, Wire
+from benchmarks.shapes.publish import NOOP, SHAPES, graph_of, published
+from benchmarks.shapes.quantise import quantised
+from server.runtime.cores import available_cores
+
+PEERS: Mapping[str, Peer] = {peer.name: peer for peer in (MOSEC, LITSERVE, MLSERVER, PYTRITON, RAY_SERVE)}
+BATCHES: Mapping[str, int] = {"plain": 1, "batching": 8}
+"""A peer's settings by name: the largest batch."""
+OURS, ECHO, IN_PROCESS, SCHEDULER = "ours", "echo", "in-process", "scheduler"
+MODULES = {IN_PROCESS: "benchmarks.peers.in_process", SCHEDULER: "benchmarks.peers.without_grpc"}
+"""What runs the plans that need no port, by target."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a pair: who answers, with which setting, running which shape in which precision."""
+
+    target: str
+    setting: str
+    shape: str = "minilm-shape"
+    precision: str = "fp32"
+    asking: bool = False
+    """Ours only: one request in a hundred also asks for attention weights."""
+
+    @property
+    def id(self) -> str:
+        """Such as `mosec/plain/minilm-shape/fp32`."""
+        parts = [self.target, self.setting, self.shape, self.precision]
+        return "/".join([*parts, "asking"] if self.asking else parts)
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes targets; nothing is installed or started before a target is."""
+
+    generator: Generator
+    cache: Path
+
+    def make(self, arm: Arm, probe: RequestList) -> Target:
+        """The target of an arm. Raises KeyError for a name that nobody has."""
+        if arm.target in MODULES:
+            return InProcessTarget(MODULES[arm.target], arm.setting, self.graph(arm).absolute(), arm.precision)
+        log = self.cache / "logs" / f"{arm.id.replace('/', '-')}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        if arm.target == OURS:
+            flags = SETTINGS[arm.setting]
+            store = published(arm.shape, self.cache)
+            return ServerTarget(lambda: our_server(store, flags), _our_wire(arm), self.generator, probe, log)
+        if arm.target == ECHO:
+            return ServerTarget(bare_echo, BareEcho(NoopInference()), self.generator, probe, log)
+        peer, batch = PEERS[arm.target], BATCHES[arm.setting]
+        return ServerTarget(lambda: self._peer(peer, batch, arm), peer.wire(batch), self.generator, probe, log)
+
+    def graph(self, arm: Arm) -> Path:
+        """The ONNX file that an arm runs: the plain one, or its int8 form."""
+        plain = graph_of(arm.shape, self.cache)
+        return quantised(plain, self.cache) if arm.precision == "int8" else plain
+
+    def _peer(self, peer: Peer, batch: int, arm: Arm) -> Command:
+        python = install(peer, self.cache, arm.precision)
+        scratch = self.cache / "scratch" / arm.id.replace("/", "-")
+        scratch.mkdir(parents=True, exist_ok=True)
+        port = free_port()
+        variables = {
+            **peer.variables,
+            "PYTHONPATH": str(ROOT),
+            "PATH": os.pathsep.join([str(python.parent), os.environ.get("PATH", "")]),
+            "BENCH_GRAPH": str(self.graph(arm).resolve()),
+            "BENCH_PORT": str(port),
+            "BENCH_SPARE_PORT_1": str(free_port()),
+            "BENCH_SPARE_PORT_2": str(free_port()),
+            "BENCH_BATCH": str(batch),
+            "BENCH_WORKERS": str(available_cores()),
+            "BENCH_PRECISION": arm.precision,
+            "BENCH_SCRATCH": str(scratch.resolve()),
+            # Libraries below the peers start a pool of threads each, which would only be in the way.
+            "OMP_NUM_THREADS": "1",
+        }
+        return Command(peer.title, [str(python.absolute()), "-m", peer.module], variables, port)
+
+
+def _our_wire(arm: Arm) -> Wire:
+    if arm.shape == NOOP:
+        return NoopInference()
+    if arm.asking:
+        layers = SHAPES[arm.shape].num_layers
+        return ExplainedInference(arm.shape, [f"attention_{layer}" for layer in range(layers)])
+    return OpenInference(arm.shape)

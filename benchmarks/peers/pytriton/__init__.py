@@ -1,0 +1,1 @@
+"""PyTriton (Triton's core with its Python backend)."""

@@ -1,0 +1,1 @@
+"""Models of a real size with random weights from a seed, published as ordinary bundles: enough for speed."""

@@ -1,0 +1,1 @@
+"""Which cells are measured, fixed here, and the run that measures them."""

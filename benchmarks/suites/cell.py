@@ -1,0 +1,85 @@
+"""What a suite is made of: cells that are measured, and ratios that are read from them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmarks.load.measured import Figure
+from benchmarks.load.schedule import Closed, Phase
+from benchmarks.peers.catalogue import Arm
+
+Rule = Literal["lowest", "geometric_mean"]
+
+
+@dataclass(frozen=True)
+class ShareOfCapacity:
+    """Poisson arrivals at a share of a capacity that was measured before, in requests a second.
+
+    The capacity is the median of the given side of a cell; of several cells, the largest.
+    """
+
+    share: float
+    cells: tuple[str, ...]
+    side: Literal["a", "b"]
+
+
+Load = Closed | ShareOfCapacity
+
+
+@dataclass(frozen=True)
+class BestOf:
+    """Stands for the arm with the largest median of a figure among those measured before, as side b of these cells."""
+
+    cells: tuple[str, ...]
+    figure: Figure = "tokens_per_s"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Two sides under the same requests, in interleaved pairs."""
+
+    id: str
+    a: Arm
+    b: Arm | BestOf
+    load: Load
+    mix: str = "mixed"
+    figure: Figure = "tokens_per_s"
+    """What the cell's own ratio is of: a over b."""
+    load_of_b: Load | None = None
+    """None: as `load`."""
+    deadline_s: float | None = None
+    """Calls carry it, and the server may refuse what it cannot answer in time: that is no fault of a run then."""
+    measured_s: float | None = None
+    """None: as the suite says."""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A ratio over cells, with the number that it has to reach."""
+
+    id: str
+    title: str
+    cells: tuple[str, ...]
+    at_least: float
+    aim: float
+    rule: Rule = "lowest"
+    figure: Figure = "tokens_per_s"
+    b_over_a: bool = False
+    """For latencies, where less is better."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """All cells in the order in which they run: cells that share a server stand together."""
+
+    name: str
+    cells: Sequence[Cell]
+    headlines: Sequence[Headline]
+    phase: Phase
+    pairs: int
+    quick_phase: Phase
+    quick_pairs: int
+    requests: int = 512
+    """Length of the request list."""
+    seed: int = 20260
+    """Of the request list and of the arrivals."""
