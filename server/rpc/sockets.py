@@ -5,9 +5,11 @@ without such calls while callers are busy: they would see CANCELLED, which says 
 connection that ends is UNAVAILABLE to them, as it is when the process dies, and is tried again by whoever tries again.
 """
 
-import contextlib
 import os
 import socket
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 OPEN_FILES = Path("/dev/fd")
@@ -19,35 +21,44 @@ def hang_up(port: int) -> None:
 
     Where the system does not list open files nothing happens, and the library's own shutdown is all that callers see.
     """
-    # Listening first: no connection can come after those that the second look finds.
-    for listening in (True, False):
-        for descriptor in _descriptors():
-            with contextlib.suppress(OSError), _socket(descriptor) as opened:
-                if _is_of(opened, port) and _listens(opened) is listening:
-                    opened.shutdown(socket.SHUT_RDWR)
+    for descriptor, opened in _sockets_of(port):
+        with opened:
+            if _listens(opened):
+                _replace(descriptor)
+    # No connection can come after those that this second look finds.
+    for _, opened in _sockets_of(port):
+        with opened, suppress(OSError):
+            opened.shutdown(socket.SHUT_RDWR)
 
 
-def _socket(descriptor: int) -> socket.socket:
-    """A socket on a copy of the descriptor, which is closed with it; raises OSError for what is no socket."""
-    copy = os.dup(descriptor)
+def _sockets_of(port: int) -> Iterator[tuple[int, socket.socket]]:
+    """(descriptor, the socket behind it under a descriptor of its own), for the server's end of whatever is open."""
     try:
-        return socket.socket(fileno=copy)
+        descriptors = [int(entry.name) for entry in OPEN_FILES.iterdir()]
     except OSError:
-        os.close(copy)
-        raise
-
-
-def _descriptors() -> list[int]:
-    try:
-        return [int(entry.name) for entry in OPEN_FILES.iterdir()]
-    except OSError:
-        return []
-
-
-def _is_of(opened: socket.socket, port: int) -> bool:
-    """Whether this is the server's end of a connection, or what listens for them."""
-    return opened.family in (socket.AF_INET, socket.AF_INET6) and opened.getsockname()[1] == port
+        return
+    for descriptor in descriptors:
+        with suppress(OSError):
+            copy = os.dup(descriptor)
+            if not stat.S_ISSOCK(os.fstat(copy).st_mode):
+                os.close(copy)
+                continue
+            opened = socket.socket(fileno=copy)
+            if opened.family in (socket.AF_INET, socket.AF_INET6) and opened.getsockname()[1] == port:
+                yield descriptor, opened
+            else:
+                opened.close()
 
 
 def _listens(opened: socket.socket) -> bool:
     return bool(opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
+def _replace(descriptor: int) -> None:
+    """Puts a socket that nobody connects to in the place of the one that listens, which closes the latter.
+
+    The library goes on waiting at it until it is stopped; it would log the end of its own as an error.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as unknown:
+        unknown.setblocking(False)
+        os.dup2(unknown.fileno(), descriptor, inheritable=False)

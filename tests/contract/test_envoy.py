@@ -74,7 +74,7 @@ def test_what_may_be_tried_again_at_once_is_tried_and_overload_is_not() -> None:
     overload = {code for error, code in CODES.items() if issubclass(error, Overloaded)}
     assert grpc.StatusCode.UNAVAILABLE in CODES.values()
     assert overload == {grpc.StatusCode.RESOURCE_EXHAUSTED}
-    assert retried() == {"connect-failure", "refused-stream", "reset", "unavailable", "cancelled"}
+    assert retried() == {"connect-failure", "refused-stream", "reset", "unavailable"}
 
 
 def test_a_second_attempt_goes_to_another_replica() -> None:

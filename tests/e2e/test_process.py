@@ -1,16 +1,8 @@
 """The server as a process: what an operator sees of it."""
 
-import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,61 +10,7 @@ import pytest
 import tritonclient.grpc as triton
 
 from tests.support.graphs import counting_graph, doubling_graph, write_version
-
-ROOT = Path(__file__).parents[2]
-PATIENCE_S = 60.0
-
-
-@dataclass
-class Process:
-    """A running server and its log."""
-
-    popen: "subprocess.Popen[bytes]"
-    log: Path
-    address: str = ""
-
-    def entries(self) -> list[dict[str, object]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
-
-    def said(self, message: str) -> dict[str, object]:
-        """Waits for a line of the log."""
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
-            for entry in self.entries():
-                if entry["message"] == message:
-                    return entry
-            if self.popen.poll() is not None:
-                break
-            time.sleep(0.02)
-        raise AssertionError(f"{message!r} not in the log:\n{self.log.read_text()}")
-
-
-@contextmanager
-def process(tmp_path: Path, *flags: str, **environment: str) -> Iterator[Process]:
-    log = tmp_path / "server.log"
-    command = [sys.executable, "-m", "server", "serve", "--store.path", str(tmp_path / "store")]
-    command += ["--grpc.port", "0", "--telemetry.metrics-port", "0", *flags]
-    with log.open("wb") as sink:
-        popen = subprocess.Popen(command, cwd=ROOT, stderr=sink, env={**os.environ, **environment})
-    try:
-        running = Process(popen, log)
-        running.address = f"127.0.0.1:{running.said('serving')['grpc_port']}"
-        yield running
-    finally:
-        if popen.poll() is None:
-            popen.kill()
-        popen.wait(PATIENCE_S)
-
-
-def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "server", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-    )
+from tests.support.server_process import PATIENCE_S, in_flight, process, run
 
 
 @pytest.fixture
@@ -105,7 +43,7 @@ def test_sigterm_drains_what_is_in_flight_and_exits_with_0(tmp_path, store):
     with process(tmp_path) as server:
         call = Counting(server.address, 2_000_000)
         call.start()
-        wait_for_call(server)
+        in_flight(server, 1)
         server.popen.send_signal(signal.SIGTERM)
         assert server.said("draining")["in_flight"] == 1
         call.join(PATIENCE_S)
@@ -119,7 +57,7 @@ def test_a_second_signal_stops_at_once(tmp_path, store):
     with process(tmp_path) as server:
         call = Counting(server.address, 200_000_000)
         call.start()
-        wait_for_call(server)
+        in_flight(server, 1)
         server.popen.send_signal(signal.SIGTERM)
         server.said("draining")
         server.popen.send_signal(signal.SIGINT)
@@ -135,27 +73,13 @@ def test_the_grace_period_is_bounded(tmp_path, store):
     with process(tmp_path, "--grpc.drain-grace-s", "0.1") as server:
         call = Counting(server.address, 200_000_000)
         call.start()
-        wait_for_call(server)
+        in_flight(server, 1)
         server.popen.send_signal(signal.SIGTERM)
         entry = server.said("stopping with requests in flight")
         assert entry["cause"] == "the grace period is over"
         call.join(PATIENCE_S)
         assert isinstance(call.result, Exception)
         assert server.popen.wait(PATIENCE_S) == 0
-
-
-def wait_for_call(server: Process) -> None:
-    """Waits until the server tells of a call in flight besides none, on its metrics port."""
-    port = int(str(server.said("serving")["metrics_port"]))
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        with socket.create_connection(("127.0.0.1", port)) as connection:
-            connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            with connection.makefile("rb") as reply:
-                if b"\nattendant_requests_in_flight 1.0" in reply.read():
-                    return
-        time.sleep(0.02)
-    raise AssertionError("no call came in flight")
 
 
 def test_a_port_in_use_is_told_and_exits_with_1(tmp_path, store):

@@ -133,3 +133,23 @@ async def test_only_work_is_in_flight(while_draining, counted):
         await running
         await calls.wait_idle()
         assert calls.in_flight == 0
+
+
+async def test_a_flush_waits_for_the_replies_of_all_calls_so_far_but_no_longer_than_it_is_told():
+    held = asyncio.Event()
+
+    async def hold(*_):
+        await held.wait()
+        return REPLY
+
+    async with serving(hold) as (do, _, calls, _):
+        await calls.flush(30)
+        reply = do(b"")
+        while not calls.in_flight:
+            await asyncio.sleep(0)
+        await calls.flush(0.01)
+        assert calls.in_flight == 1
+        held.set()
+        await calls.flush(30)
+        assert calls.in_flight == 0
+        assert HealthCheckResponse.FromString(await reply) == REPLY
