@@ -35,7 +35,10 @@ def next_image(stack, tmp_path_factory) -> Iterator[str]:
 
 @pytest.mark.parametrize("attempt", ROUNDS)
 def test_a_replica_that_is_killed_fails_no_call(stack, calls, attempt):
+    before = stack.replicas()
     crash(stack, calls)
+    assert sorted(stack.replicas()) == sorted(before)
+    assert calls.failures == []
 
 
 @pytest.mark.parametrize("attempt", ROUNDS)

@@ -23,6 +23,7 @@ def test_every_replica_is_a_target_that_is_up(stack, prometheus):
         return sum(target["labels"]["job"] == "attendant" and target["health"] == "up" for target in targets)
 
     stack.until(f"{SERVERS} servers are scraped", lambda: up() == SERVERS)
+    assert up() == SERVERS
 
 
 def test_every_expression_of_dashboards_and_alerts_has_an_answer(prometheus, address, digit, fact):

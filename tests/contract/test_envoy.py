@@ -1,8 +1,10 @@
 """Envoy's configuration agrees with the server's settings, with what may be tried again, and with compose."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "deploy/envoy/envoy.yaml"
+BINARY = shutil.which("envoy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 ENVOY = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICE = COMPOSE["services"]["envoy"]
@@ -139,10 +142,10 @@ def test_envoy_refuses_calls_before_its_container_is_full() -> None:
     assert heap < in_bytes(SERVICE["mem_limit"])
 
 
-@pytest.mark.skipif(shutil.which("envoy") is None, reason="Envoy is not installed")
+@pytest.mark.skipif(BINARY is None, reason="Envoy is not installed")
 def test_envoy_itself_finds_nothing_wrong(tmp_path: Path) -> None:
     copy = tmp_path / "envoy.yaml"
     copy.write_text(FILE.read_text(encoding="utf-8").replace("/etc/envoy/", f"{FILE.parent}/"), encoding="utf-8")
-    done = subprocess.run(["envoy", "--mode", "validate", "-c", copy], capture_output=True, text=True, check=False)
+    done = subprocess.run([BINARY, "--mode", "validate", "-c", copy], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "[warning]" not in done.stderr

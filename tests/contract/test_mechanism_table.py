@@ -14,7 +14,8 @@ def test_the_table_in_the_readme_is_up_to_date():
 
 
 def test_the_check_passes_as_a_command():
-    subprocess.run([sys.executable, "-m", "docs.mechanism_table", "--check"], cwd=README.parent, check=True)
+    done = subprocess.run([sys.executable, "-m", "docs.mechanism_table", "--check"], cwd=README.parent)
+    assert done.returncode == 0
 
 
 def test_every_mechanism_has_one_row_of_four_cells_that_links_to_its_page():

@@ -210,7 +210,10 @@ async def test_a_model_that_links_out_of_the_store_does_not_exist(store):
 async def test_at_start_a_damaged_latest_version_falls_back_to_the_one_before(store):
     put(store, 2, flip("model.onnx"))
     async with serving(store) as server, grpc.aio.insecure_channel(server.address) as channel:
-        await scores(Caller(channel))
+        caller = Caller(channel)
+        assert await scores(caller)
+        states = await index(caller)
+        assert (states["1"], states["2"][0]) == (("READY", ""), "UNAVAILABLE")
 
 
 async def test_tampering_with_the_version_that_serves_changes_no_answer(store):
@@ -227,7 +230,7 @@ async def test_a_mended_version_is_taken(store):
     async with serving(store) as server, grpc.aio.insecure_channel(server.address) as channel:
         caller = Caller(channel)
         put(store, 2, flip("labels.json"))
-        await told(caller, "2")
+        assert (await told(caller, "2"))[0] == "UNAVAILABLE"
         flip("labels.json")(store / "areas" / "2")
         async with asyncio.timeout(20):
             while (await index(caller))["2"] != ("READY", ""):

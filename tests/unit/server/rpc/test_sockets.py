@@ -64,4 +64,5 @@ def test_no_descriptor_is_left_open(listener):
 def test_a_system_that_lists_no_open_files_is_left_to_the_library(listener, monkeypatch):
     monkeypatch.setattr(sockets, "OPEN_FILES", Path("/dev/no-such-folder"))
     hang_up(listener.getsockname()[1])
-    socket.create_connection(listener.getsockname()).close()
+    with socket.create_connection(listener.getsockname()) as connection:
+        assert connection.getpeername() == listener.getsockname()
