@@ -8,6 +8,7 @@ from models.cli import explain as explain
 from models.cli import export as export
 from models.cli import list as list
 from models.cli import publish as publish
+from models.cli import quantise as quantise
 from models.cli import train as train
 from models.cli import verify as verify
 

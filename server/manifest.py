@@ -199,18 +199,75 @@ CodecSpec = Annotated[TextCodecSpec | ImageCodecSpec, Field(discriminator="kind"
 # --- graphs, reports, provenance ----------------------------------------------------------------------------------
 
 
+class OutputParity(Frozen):
+    """How far ONNX Runtime was from PyTorch on one output."""
+
+    output: str
+    max_error: float = Field(ge=0)
+    mean_error: float = Field(ge=0)
+
+
+_ROUNDING = 1e-9
+"""What a difference of two shares of the same examples may be off."""
+
+
+class QualityDrop(Frozen):
+    """Held-out quality of a graph in fewer bits beside that of its source, both measured through the session."""
+
+    metric: str
+    source_value: float
+    value: float
+    """The lower of what it reached with rows alone and with rows in batches of mixed lengths."""
+    largest_drop: float = Field(ge=0)
+    """How far below `source_value` it may be, in units of the metric; publishing more is refused."""
+    examples: int = Field(ge=1)
+
+    @property
+    def drop(self) -> float:
+        """What was lost; negative where something was gained."""
+        return self.source_value - self.value
+
+    @property
+    def excessive(self) -> bool:
+        """Whether more was lost than was allowed; a quality that is no number counts as lost."""
+        return not self.drop <= self.largest_drop + _ROUNDING
+
+
+class QuantisationReport(Frozen):
+    """What a graph in fewer bits loses against its source, the fp32 graph of the same layout that it was made from."""
+
+    source: FileName
+    source_bytes: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+    """Of the graph and its external data; so is `source_bytes`."""
+    max_error: float = Field(ge=0)
+    """The largest difference to the source over all outputs, of rows alone and in batches."""
+    min_cosine: float = Field(ge=-1, le=1)
+    """Of the angle between a row's answer and the source's, the least over all outputs."""
+    batched_equals_alone_max_error: float = Field(ge=0)
+    """The largest difference between a row in a batch and the same row alone; more than in fp32, because numbers that
+    are rounded as they come share one scale with their neighbours'."""
+    quality: QualityDrop | None = None
+    """None: left unmeasured, at the explicit wish of whoever made the graph."""
+    parity: tuple[OutputParity, ...] = ()
+    """How far verification found the graph from PyTorch; empty until then."""
+
+
 class GraphSpec(Frozen):
     """One ONNX file of the bundle."""
 
     file: FileName
     role: Literal["run", "encode", "step"] = "run"
-    layout: Literal["rows", "packed"] = "rows"
+    layout: Literal["rows", "block-diagonal", "gathered"] = "rows"
+    """Padded rows, or one of the two packed layouts, whose inputs `server.packed` describes."""
     precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
     maps: bool = False
     """The graph can return attention weights."""
     opset: int = Field(ge=7)
     tolerance: float = Field(default=1e-4, gt=0)
     """The largest absolute difference that two right answers may have."""
+    quantisation: QuantisationReport | None = None
+    """What a graph in int8 lost; None for every other."""
 
 
 class BatchingSpec(Frozen):
@@ -222,12 +279,16 @@ class BatchingSpec(Frozen):
     """A row's answer does not depend on its neighbours; a model that failed this check is run alone."""
 
 
-class OutputParity(Frozen):
-    """How far ONNX Runtime was from PyTorch on one output."""
+class PackedParity(Frozen):
+    """How far a packed graph was from PyTorch over each row by itself."""
 
-    output: str
-    max_error: float = Field(ge=0)
-    mean_error: float = Field(ge=0)
+    file: FileName
+    tolerance: float = Field(gt=0)
+    outputs: tuple[OutputParity, ...] = Field(min_length=1)
+    rows: tuple[int, ...]
+    """The numbers of rows that were packed together, padding rows not counted."""
+    tokens: tuple[int, ...]
+    """The numbers of tokens that these rows had, padding not counted."""
 
 
 class ParityReport(Frozen):
@@ -239,6 +300,8 @@ class ParityReport(Frozen):
     """The largest difference between a row in a padded batch and the same row alone."""
     batch_sizes: tuple[int, ...]
     lengths: tuple[int, ...] = ()
+    packed: tuple[PackedParity, ...] = ()
+    """One for each packed fp32 graph."""
 
 
 class Baseline(Frozen):
@@ -326,6 +389,8 @@ class Manifest(Frozen):
     codec: CodecSpec | None = None
     labels: FileName | None = None
     """A JSON list of class names, by index."""
+    precision: Literal["fp32", "bf16", "int8"] = "fp32"
+    """What serves unless a setting says otherwise; bf16 runs the fp32 graphs on a provider that computes in it."""
     batching: BatchingSpec = BatchingSpec()
     golden: FileName | None = None
     """Inputs and outputs replayed at warm-up; arrays named `input.<row>.<name>` and `output.<row>.<name>`."""

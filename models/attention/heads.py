@@ -60,15 +60,20 @@ class ProjectedHeads(nn.Module, ABC):
         )
 
     def out_of_heads(self, context: Tensor) -> Tensor:
-        """Puts the heads side by side and projects back: (B,H,T,K) -> (B,T,H,K) -> (B,T,D)."""
-        projected: Tensor = self.project_context(context.transpose(1, 2).flatten(2))
+        """Puts the heads side by side and projects back: (B,H,T,K) -> (B,T,D)."""
+        projected: Tensor = self.project_context(join_heads(context))
         return projected
 
 
 def split_heads(projected: Tensor, num_heads: int) -> Tensor:
-    """Gives each head its slice of the width: (B,T,heads*K) -> (B,T,heads,K) -> (B,heads,T,K)."""
+    """Gives each head its slice of the width: (...,T,heads*K) -> (...,T,heads,K) -> (...,heads,T,K)."""
     width = projected.shape[-1] // num_heads
-    return projected.view(*projected.shape[:-1], num_heads, width).transpose(1, 2)
+    return projected.view(*projected.shape[:-1], num_heads, width).transpose(-3, -2)
+
+
+def join_heads(context: Tensor) -> Tensor:
+    """Puts the heads side by side, as `split_heads` found them: (...,H,T,K) -> (...,T,H,K) -> (...,T,D)."""
+    return context.transpose(-3, -2).flatten(-2)
 
 
 def check_dropout(mechanism: object | None, dropout: float) -> None:

@@ -56,8 +56,11 @@ class Mechanism(nn.Module, ABC):
         Raises ValueError if key and value differ in S, if the widths do not suit the score, or the mask does not fit.
         """
         check_lengths(key, value)
-        weights = masked_softmax(self.score(query, key), mask)
-        context: Tensor = self.dropout(weights) @ value  # (...,T,S) @ (...,S,Kv)
+        return self.mix(masked_softmax(self.score(query, key), mask), value)
+
+    def mix(self, weights: Tensor, value: Tensor) -> Attended:
+        """Mixes values by weights that are normalised already: (...,T,S), (...,S,Kv) -> context (...,T,Kv)."""
+        context: Tensor = self.dropout(weights) @ value
         return Attended(context, weights)
 
 

@@ -25,9 +25,16 @@ class AttentionPooling(nn.Module):
         A sequence that is masked as a whole, or empty, gives zeros.
         Raises ValueError if the width is not the pooling's or the mask does not fit.
         """
-        check_width("source", source, self.project.in_features)
-        hidden = torch.tanh(self.project(source))  # (...,S,D) -> (...,S,d_hidden)
-        scores = (hidden @ self.query.unsqueeze(-1)).squeeze(-1)  # (...,S,d_hidden) -> (...,S)
-        weights = masked_softmax(scores, mask)
+        weights = masked_softmax(self.score(source), mask)
         context = (weights.unsqueeze(-2) @ source).squeeze(-2)  # (...,1,S) @ (...,S,D) -> (...,D)
         return Attended(context, weights)
+
+    def score(self, source: Tensor) -> Tensor:
+        """How much each position counts, before the softmax: (...,S,D) -> (...,S).
+
+        Raises ValueError if the width is not the pooling's.
+        """
+        check_width("source", source, self.project.in_features)
+        hidden = torch.tanh(self.project(source))  # (...,S,D) -> (...,S,d_hidden)
+        scores: Tensor = (hidden @ self.query.unsqueeze(-1)).squeeze(-1)  # (...,S,d_hidden) -> (...,S)
+        return scores

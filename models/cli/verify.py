@@ -5,11 +5,13 @@ from rich.console import Console
 from rich.table import Table
 
 from models.cli import app
+from models.cli.quantised_table import show_quantised
 from models.cli.run_folder import ModelArgument, RunOption, bundle_of, load_run, one_line_errors
+from models.export.bundle import read_candidate
 from models.export.failure import ParityFailed
 from models.export.report import is_invariant
 from models.export.verify import verify_candidate
-from server.manifest import ParityReport
+from server.manifest import PackedParity, ParityReport
 
 
 @app.command()
@@ -23,6 +25,7 @@ def verify(model: ModelArgument, run: RunOption = None) -> None:
             show(error.report)
             raise
     show(report)
+    show_quantised(read_candidate(bundle).graphs)
     if is_invariant(report):
         typer.echo(f"verified {model}: {bundle} may be published")
     else:
@@ -37,6 +40,11 @@ def show(report: ParityReport) -> None:
     for parity in report.outputs:
         verdict = _verdict(parity.max_error, report)
         table.add_row(parity.output, f"{parity.max_error:.2e}", f"{parity.mean_error:.2e}", verdict)
+    for packed in report.packed:
+        for parity in packed.outputs:
+            verdict = _verdict(parity.max_error, packed)
+            name = f"{parity.output}, {packed.file}"
+            table.add_row(name, f"{parity.max_error:.2e}", f"{parity.mean_error:.2e}", verdict)
     alone = report.batched_equals_alone_max_error
     table.add_row("batched and padded against alone", f"{alone:.2e}", "", _verdict(alone, report))
     console = Console()
@@ -45,7 +53,7 @@ def show(report: ParityReport) -> None:
     console.print(f"; lengths {_listed(report.lengths)}" if report.lengths else "")
 
 
-def _verdict(error: float, report: ParityReport) -> str:
+def _verdict(error: float, report: ParityReport | PackedParity) -> str:
     return "[green]within[/green]" if error <= report.tolerance else "[red]over[/red]"
 
 

@@ -2,7 +2,9 @@
 
 <run>/bundle/
     manifest.json          no parity, no golden rows, no digests: verification adds them
-    model.onnx             and weights.bin where the weights are large
+    model.onnx             the graph over padded rows
+    block-diagonal.onnx, gathered.onnx      the same over packed rows, where the network has such
+    weights.bin            where the weights are large: all graphs'
     tokenizer.json, labels.json, …, checkpoint.safetensors     copied from the checkpoint
 
 It is written beside its place and moved there whole.
@@ -15,14 +17,17 @@ from pathlib import Path
 from models.export.bundle import write_manifest
 from models.export.failure import CheckpointUnusable
 from models.export.graph import export_graph
+from models.export.packed import export_packed
 from models.export.provenance import provenance
 from models.export.trained import Trained
+from models.export.weights import shared_weights
 from server.manifest import CHECKPOINT_FILE, GraphSpec, Manifest
 
 
-def export_candidate(trained: Trained, bundle: Path) -> Manifest:
+def export_candidate(trained: Trained, bundle: Path, *, packed: bool = True) -> Manifest:
     """Exports a network and writes a candidate to `bundle`, in place of one that was there.
 
+    `packed`: with the graphs over packed rows, where the network has such.
     Raises CheckpointUnusable if the checkpoint lacks a file that it lists, GraphInvalid if the exported graph is not
     valid; a former candidate is then still there, untouched.
     """
@@ -30,8 +35,7 @@ def export_candidate(trained: Trained, bundle: Path) -> Manifest:
     draft = Path(tempfile.mkdtemp(prefix=f".{bundle.name}-", dir=bundle.parent))
     try:
         _copy_files(trained, draft)
-        graph = export_graph(trained.network, trained.task.flatten, trained.signature, draft)
-        manifest = _manifest(trained, graph)
+        manifest = _manifest(trained, _export_graphs(trained, draft, packed))
         write_manifest(draft, manifest)
         draft.chmod(0o755)
         if bundle.exists():
@@ -50,12 +54,22 @@ def _copy_files(trained: Trained, draft: Path) -> None:
             raise CheckpointUnusable(f"{trained.directory} lists the file {name}, but it is not there") from error
 
 
-def _manifest(trained: Trained, graph: GraphSpec) -> Manifest:
+def _export_graphs(trained: Trained, draft: Path, packed: bool) -> tuple[GraphSpec, ...]:
+    """All graphs of the bundle, that over padded rows first."""
+    network, flatten, signature = trained.network, trained.task.flatten, trained.signature
+    weights = shared_weights(network, draft)
+    graphs = [export_graph(network, flatten, signature, draft, weights=weights)]
+    if packed:
+        graphs.extend(export_packed(network, flatten, signature, draft, weights=weights))
+    return tuple(graphs)
+
+
+def _manifest(trained: Trained, graphs: tuple[GraphSpec, ...]) -> Manifest:
     record = trained.record
     return Manifest(
         name=record.model,
         task=record.task,
-        graphs=(graph,),
+        graphs=graphs,
         inputs=trained.signature.inputs,
         outputs=trained.signature.outputs,
         attention=trained.signature.attention,

@@ -5,13 +5,16 @@ ExportError
 ├── GraphInvalid            the exporter wrote a graph that a runtime would refuse
 ├── CandidateUnusable       no candidate bundle there, or not the one that was verified
 ├── ParityFailed            ONNX Runtime answers differently from PyTorch
+├── QuantisationRefused     in int8 the model would lose too much, or nothing would change
 ├── PublishRefused          the bundle has not earned its place
 └── StoreUnwritable         the store cannot take it: disk full, no permission
 
 Each message is one line for the person at the keyboard: what is wrong, and what to do about it.
 """
 
-from server.manifest import ParityReport
+from collections.abc import Sequence
+
+from server.manifest import GraphSpec, ParityReport
 
 
 class ExportError(Exception):
@@ -36,6 +39,17 @@ class ParityFailed(ExportError):
     def __init__(self, message: str, report: ParityReport) -> None:
         super().__init__(message)
         self.report = report
+
+
+class QuantisationRefused(ExportError):
+    """In int8 a graph would lose more than is allowed, or nobody can tell, or nothing would change.
+
+    `measured` holds the graphs in int8 as far as they were measured.
+    """
+
+    def __init__(self, message: str, measured: Sequence[GraphSpec] = ()) -> None:
+        super().__init__(message)
+        self.measured = tuple(measured)
 
 
 class PublishRefused(ExportError):

@@ -1,8 +1,11 @@
 """What a bundle must have earned before it is published."""
 
+from collections.abc import Mapping
+
 from models.export.failure import PublishRefused
-from models.export.report import failed_outputs
-from server.manifest import Manifest, QualityReport
+from models.export.report import failed_outputs, stated_drop
+from server.manifest import GraphSpec, Manifest, PackedParity, QualityReport
+from server.packed import packed_outputs
 
 
 def check_earned(manifest: Manifest) -> None:
@@ -11,7 +14,8 @@ def check_earned(manifest: Manifest) -> None:
     What quality is required is the task's to say; more than the baseline, where it says so, is in that number. A
     network without weights has none: its record says so, and loading it has checked that.
     Raises PublishRefused if quality is missing or below what is required, or if parity is missing, over its tolerance,
-    measured against a laxer tolerance than the graph's, or silent on an output.
+    measured against a laxer tolerance than the graph's, or silent on an output or on a packed graph; or if a graph in
+    int8 was not verified, or lost more than it was allowed.
     """
     _check_quality(manifest)
     _check_parity(manifest)
@@ -36,10 +40,38 @@ def _check_parity(manifest: Manifest) -> None:
     unmeasured = {spec.name for spec in manifest.outputs} - {measured.output for measured in parity.outputs}
     if unmeasured:
         raise PublishRefused(f"{manifest.name}: verification did not measure {', '.join(sorted(unmeasured))}")
-    laxer = [graph.file for graph in manifest.graphs if parity.tolerance > graph.tolerance]
+    padded = [graph for graph in manifest.graphs if graph.layout == "rows"]
+    laxer = [graph.file for graph in padded if parity.tolerance > graph.tolerance]
     failed = failed_outputs(parity)
     if laxer or failed:
         raise PublishRefused(f"{manifest.name} failed verification: {', '.join(laxer or failed)} is over the tolerance")
+    _check_packed(manifest, {packed.file: packed for packed in parity.packed})
+    for graph in manifest.graphs:
+        if graph.precision == "int8":
+            _check_quantised(manifest, graph)
+
+
+def _check_packed(manifest: Manifest, measured: Mapping[str, PackedParity]) -> None:
+    offered = {spec.name for spec in packed_outputs(manifest.outputs)}
+    for graph in manifest.graphs:
+        if graph.layout == "rows" or graph.precision != "fp32":
+            continue
+        parity = measured.get(graph.file)
+        if parity is None or offered - {one.output for one in parity.outputs}:
+            raise PublishRefused(f"{manifest.name}: verification did not measure {graph.file}")
+        if parity.tolerance > graph.tolerance or failed_outputs(parity):
+            raise PublishRefused(f"{manifest.name} failed verification: {graph.file} is over the tolerance")
+
+
+def _check_quantised(manifest: Manifest, graph: GraphSpec) -> None:
+    outputs = manifest.outputs if graph.layout == "rows" else packed_outputs(manifest.outputs)
+    report = graph.quantisation
+    if report is None or {spec.name for spec in outputs} - {one.output for one in report.parity}:
+        raise PublishRefused(f"{manifest.name}: verification did not measure {graph.file}")
+    if not all(one.max_error <= graph.tolerance for one in report.parity):
+        raise PublishRefused(f"{manifest.name} failed verification: {graph.file} is over the tolerance")
+    if report.quality is not None and report.quality.excessive:
+        raise PublishRefused(f"{manifest.name}: {graph.file} reaches {stated_drop(report.quality)}")
 
 
 def _stated(quality: QualityReport) -> str:

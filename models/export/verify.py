@@ -4,6 +4,8 @@ A candidate that passes gets the parity report, golden rows and the digests of a
 """
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
@@ -12,17 +14,22 @@ from models.export.cases import generated_cases, sample_cases, sample_rows
 from models.export.digest import digests
 from models.export.failure import CandidateUnusable, ParityFailed
 from models.export.golden import write_golden
+from models.export.packed_parity import measure_packed, packed_mixes
 from models.export.parity import measure_parity
+from models.export.quantise_verify import prove_quantised, without_parity
 from models.export.report import failed_outputs, is_invariant, largest_error
+from models.export.rows import Row
 from models.export.trained import Trained
 from server.errors import ArtifactCorrupt, InferenceFailed
-from server.manifest import MANIFEST_FILE, Manifest, ParityReport
+from server.manifest import MANIFEST_FILE, GraphSpec, Manifest, PackedParity, ParityReport
 from server.runtime.session import Session
 
 
 def verify_candidate(trained: Trained, bundle: Path) -> ParityReport:
     """Measures a candidate against the network that it was exported from and, if it passes, writes the proof into it.
 
+    Every graph is measured: that over padded rows, which also gives the golden rows, the packed ones, and those in
+    int8, each against its own tolerance, which in int8 is bounded.
     Where batched and padded does not equal alone within the tolerance, the candidate passes as one whose rows are to
     be run alone: see `BatchingSpec.invariant`.
     A candidate that failed holds no proof, not even an older one.
@@ -31,23 +38,46 @@ def verify_candidate(trained: Trained, bundle: Path) -> ParityReport:
     """
     manifest = _without_proof(read_candidate(bundle))
     write_manifest(bundle, manifest)
-    graph = manifest.graphs[0]
     samples = sample_rows(trained, bundle)
-    session = _open(bundle / graph.file)
-    try:
-        traced = trained.signature.example_length
-        made_up = generated_cases(samples, manifest.inputs, trained.record.seed, traced)
-        report = measure_parity(
-            trained, session, chain(sample_cases(samples, manifest.inputs), made_up), graph.tolerance
-        )
+    report, golden = _verify_rows(trained, bundle, manifest.graphs[0], samples)
+    packed = [graph for graph in manifest.graphs if graph.layout != "rows" and graph.precision == "fp32"]
+    if packed:
+        report = report.model_copy(update={"packed": _verify_packed(trained, bundle, packed, samples)})
         _judge(report)
-        golden = write_golden(bundle, session, samples)
-    except InferenceFailed as error:
-        raise CandidateUnusable(f"{graph.file} cannot be run: {error.message}") from error
-    finally:
-        session.close()
-    write_manifest(bundle, _with_proof(bundle, manifest, report, golden))
+    proven = tuple(_verify_quantised(trained, bundle, graph, samples, report) for graph in manifest.graphs)
+    write_manifest(bundle, _with_proof(bundle, manifest.model_copy(update={"graphs": proven}), report, golden))
     return report
+
+
+def _verify_rows(trained: Trained, bundle: Path, graph: GraphSpec, samples: Sequence[Row]) -> tuple[ParityReport, str]:
+    """The report on the graph over padded rows, and the golden file that was made with it."""
+    inputs = trained.signature.inputs
+    with _opened(bundle, graph) as session:
+        made_up = generated_cases(samples, inputs, trained.record.seed, trained.signature.example_length)
+        report = measure_parity(trained, session, chain(sample_cases(samples, inputs), made_up), graph.tolerance)
+        _judge(report)
+        return report, write_golden(bundle, session, samples)
+
+
+def _verify_packed(
+    trained: Trained, bundle: Path, graphs: Sequence[GraphSpec], samples: Sequence[Row]
+) -> tuple[PackedParity, ...]:
+    mixes = packed_mixes(trained, samples, trained.record.seed)
+    measured: list[PackedParity] = []
+    for graph in graphs:
+        with _opened(bundle, graph) as session:
+            measured.append(measure_packed(trained, graph, session, mixes))
+    return tuple(measured)
+
+
+def _verify_quantised(
+    trained: Trained, bundle: Path, graph: GraphSpec, samples: Sequence[Row], report: ParityReport
+) -> GraphSpec:
+    """The graph with its parity, if it is in int8; any other as it is. `report` is on the graphs in fp32."""
+    if graph.precision != "int8":
+        return graph
+    with _opened(bundle, graph) as session:
+        return prove_quantised(trained, graph, session, samples, report)
 
 
 def _judge(report: ParityReport) -> None:
@@ -58,19 +88,36 @@ def _judge(report: ParityReport) -> None:
             f"over the tolerance of {report.tolerance:.0e}, in {', '.join(failed)}",
             report,
         )
+    for packed in report.packed:
+        failed = failed_outputs(packed)
+        if failed:
+            raise ParityFailed(
+                f"{packed.file} differs from PyTorch by up to {largest_error(packed):.2e}, "
+                f"over the tolerance of {packed.tolerance:.0e}, in {', '.join(failed)}",
+                report,
+            )
     if not math.isfinite(report.batched_equals_alone_max_error):
         raise ParityFailed("a row run alone gives values that are not finite, or of another shape", report)
 
 
-def _open(path: Path) -> Session:
+@contextmanager
+def _opened(bundle: Path, graph: GraphSpec) -> Iterator[Session]:
+    """A session on a graph of the bundle; raises CandidateUnusable if it does not open, or fails at a run."""
     try:
-        return Session.open(path)
+        session = Session.open(bundle / graph.file)
     except ArtifactCorrupt as error:
-        raise CandidateUnusable(f"{path}: {error.message}") from error
+        raise CandidateUnusable(f"{bundle / graph.file}: {error.message}") from error
+    try:
+        yield session
+    except InferenceFailed as error:
+        raise CandidateUnusable(f"{graph.file} cannot be run: {error.message}") from error
+    finally:
+        session.close()
 
 
 def _without_proof(manifest: Manifest) -> Manifest:
-    return manifest.model_copy(update={"parity": None, "golden": None, "files": {}})
+    graphs = tuple(without_parity(graph) for graph in manifest.graphs)
+    return manifest.model_copy(update={"graphs": graphs, "parity": None, "golden": None, "files": {}})
 
 
 def _with_proof(bundle: Path, manifest: Manifest, report: ParityReport, golden: str) -> Manifest:

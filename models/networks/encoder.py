@@ -10,10 +10,10 @@ from models.attention import (
     MultiHeadAttention,
     ScaledDotProductAttention,
     SlidingWindowAttention,
-    padding_mask,
 )
 from models.networks.block import Block, BlockConfig, feed_forward, last_norm
 from models.networks.config import check_positive
+from models.networks.layout import Layout, Rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +63,17 @@ class EncoderBlock(Block):
         self.feed_forward_norm = nn.LayerNorm(config.d_model)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, hidden: Tensor, mask: Tensor | None = None) -> Attended:
+    def forward(self, hidden: Tensor, mask: Tensor | Layout | None = None) -> Attended:
         """Transforms states: (B,T,D), mask over (B,H,T,T) -> context (B,T,D), weights (B,H,T,T).
 
         With a window the mask is over keys alone, (B,1,1,T), and the weights are its band, (B,H,T,2·window+1).
-        Raises ValueError if the width is not the block's or the mask does not fit.
+        A layout in place of the mask says who may attend to whom, and the states are then tokens as it has them.
+        Raises ValueError if the width is not the block's or the mask does not fit, or a packed layout meets a window.
         """
-        attended, weights = self.attention(self._enter(self.attention_norm, hidden), mask=mask)
+        entered = self._enter(self.attention_norm, hidden)
+        attended, weights = (
+            mask.attend(self.attention, entered) if isinstance(mask, Layout) else self.attention(entered, mask=mask)
+        )
         hidden = self._leave(self.attention_norm, hidden, self.dropout(attended))
         transformed = self.feed_forward(self._enter(self.feed_forward_norm, hidden))
         return Attended(self._leave(self.feed_forward_norm, hidden, self.dropout(transformed)), weights)
@@ -84,14 +88,15 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(EncoderBlock(config) for _ in range(config.num_layers))
         self.last_norm = last_norm(config)
 
-    def forward(self, hidden: Tensor, mask: Tensor | None = None) -> EncoderOutput:
+    def forward(self, hidden: Tensor, mask: Tensor | Layout | None = None) -> EncoderOutput:
         """Transforms embedded tokens: (B,T,D), mask (B,T) True where a token is real -> states and weights.
 
-        A position that is not real is attended to by nobody; its own state means nothing.
+        A position that is not real is attended to by nobody; its own state means nothing. A layout in place of the
+        mask says which tokens are real, and the states are then tokens as it has them.
         """
-        attention_mask = None if mask is None else padding_mask(mask)
+        layout = Rows(mask) if isinstance(mask, Tensor) else mask
         attention: list[Tensor] = []
         for block in self.blocks:
-            hidden, weights = block(hidden, attention_mask)
+            hidden, weights = block(hidden, layout)
             attention.append(weights)
         return EncoderOutput(self.last_norm(hidden), tuple(attention))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from models.attention import AttentionPooling, LearnedPositions, SinusoidalPositions
 from models.networks.config import check_choice, check_positive, check_probability
 from models.networks.encoder import Encoder, EncoderConfig
+from models.networks.layout import Layout, Rows
 from models.networks.output import ClassifierOutput
 
 POSITIONS = ("sinusoidal", "learned")
@@ -60,12 +61,6 @@ class TextClassifierConfig(EncoderConfig):
         return cls(d_model=8, num_heads=2, num_layers=2, d_ff=16, vocab_size=32, num_classes=3, max_len=64)
 
 
-def masked_mean(vectors: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the real positions: (B,T,D), bool (B,T) -> (B,D); zeros where there is none."""
-    present = mask.unsqueeze(-1).to(vectors.dtype)  # (B,T) -> (B,T,1)
-    return (vectors * present).sum(dim=1) / present.sum(dim=1).clamp(min=1.0)
-
-
 class TextClassifier(nn.Module):
     """Classifies token sequences; padding never changes the answer for a row."""
 
@@ -99,13 +94,24 @@ class TextClassifier(nn.Module):
         Raises ValueError if T is over `max_len` or the mask has another shape.
         """
         self._check(input_ids, mask)
-        mask = self._hide_words(mask)
-        tokens = self.token_embedding(input_ids) * self.token_scale  # (B,T) -> (B,T,D)
-        positions = self.positions(torch.arange(input_ids.shape[1], device=input_ids.device))  # (T,D)
-        hidden, attention = self.encoder(self.embedding_dropout(tokens + positions), mask)
-        views = self._pool(hidden, mask)
+        return self.over(Rows(self._hide_words(mask)), input_ids)
+
+    @property
+    def packable(self) -> bool:
+        """Whether `over` takes packed layouts too: not with a window, whose bands cross from row to row."""
+        return self.config.window is None
+
+    def over(self, layout: Layout, input_ids: Tensor) -> ClassifierOutput:
+        """As `forward`, over tokens that lie as the layout says: int64 (B,T), or packed (P).
+
+        Raises ValueError for a packed layout with a window.
+        """
+        tokens = self.token_embedding(input_ids) * self.token_scale  # (B,T) -> (B,T,D), or (P) -> (P,D)
+        positions = self.positions(layout.positions)  # (T,D), or (P,D)
+        hidden, attention = self.encoder(self.embedding_dropout(tokens + positions), layout)
+        views = self._pool(hidden, layout)
         if self.config.bag_residual:
-            views.append(masked_mean(tokens, mask))
+            views.append(layout.mean(tokens))
         logits = self.head(self.head_dropout(torch.cat(views, dim=-1)))  # (B,views*D) -> (B,N)
         return ClassifierOutput(logits, attention if self.config.window is None else ())
 
@@ -120,13 +126,13 @@ class TextClassifier(nn.Module):
         with torch.no_grad():
             self.token_embedding.weight.copy_(vectors / self.token_scale)
 
-    def _pool(self, hidden: Tensor, mask: Tensor) -> list[Tensor]:
-        """Sums up the states of each row by the config's pooling: (B,T,D), (B,T) -> one or two of (B,D)."""
+    def _pool(self, hidden: Tensor, layout: Layout) -> list[Tensor]:
+        """Sums up the states of each row by the config's pooling: tokens -> one or two of (B,D)."""
         views: list[Tensor] = []
         if "mean" in self.config.pooling:
-            views.append(masked_mean(hidden, mask))
+            views.append(layout.mean(hidden))
         if self.attention_pooling is not None:
-            views.append(self.attention_pooling(hidden, mask).context)
+            views.append(layout.pool(self.attention_pooling, hidden))
         return views
 
     def _hide_words(self, mask: Tensor) -> Tensor:

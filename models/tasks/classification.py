@@ -2,7 +2,7 @@
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Generic
@@ -20,6 +20,7 @@ from models.tasks.task import Batch, Config, PreparedData, Task
 from server.codecs import EncodedRow
 from server.errors import ServeError
 from server.manifest import Baseline, CodecSpec, QualityReport
+from server.tensors import Array
 
 LABELS_FILE = "labels.json"
 NUM_SAMPLES = 12
@@ -108,6 +109,10 @@ class Classification(Task[Config], Generic[Config, Content]):
     def score(self, network: nn.Module, batch: Batch) -> tuple[float, int]:
         right = self._logits(network, batch).argmax(dim=-1) == batch[TARGET]
         return float(right.sum()), len(right)
+
+    @override
+    def score_answer(self, answer: Mapping[str, Array], row: Mapping[str, Array]) -> float:
+        return float(answer[LOGITS].argmax() == row[TARGET].item())
 
     @override
     def quality(self, value: float, examples: int, prepared: PreparedData) -> QualityReport:

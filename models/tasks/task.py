@@ -133,5 +133,13 @@ class Task(Exportable[Config]):
         """(sum of the quality metric over the rows, number of rows); the mean over rows is the quality."""
 
     @abstractmethod
+    def score_answer(self, answer: Mapping[str, Array], row: Mapping[str, Array]) -> float:
+        """The quality metric of one row, from what a graph answered: as `score` has it from the network.
+
+        `answer` holds the graph's outputs without attention, `row` its inputs and `target`; all have a leading row
+        axis of 1.
+        """
+
+    @abstractmethod
     def quality(self, value: float, examples: int, prepared: PreparedData) -> QualityReport:
         """The report on held-out data: the metric, what is required of it, and a baseline measured now, if any."""

@@ -1,6 +1,5 @@
 """Measures a finished training again, from its checkpoint folder and the data it names."""
 
-import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,6 +11,7 @@ from models.checkpoint import Record, read_record
 from models.registry import RegisteredModel
 from models.training.errors import TrainingRefused
 from models.training.evaluate import measure
+from models.training.held_out import prepare_again
 from server.manifest import CHECKPOINT_FILE
 
 
@@ -24,21 +24,10 @@ def repeat_quality(model: RegisteredModel, checkpoint: Path) -> Record:
     record = _read(checkpoint)
     if record.model != model.name:
         raise TrainingRefused(f"{checkpoint} is a checkpoint of {record.model}, not of {model.name}")
-    trained_on = record.data
-    if trained_on is None:
-        raise TrainingRefused(f"{checkpoint} names no data that it was trained on")
-    data = None if trained_on.source == model.task.source else trained_on.source
     config = type(model.config)(**record.config)
     network = model.task.build(config)
     with TemporaryDirectory() as copy:
-        for name in record.files:
-            shutil.copyfile(checkpoint / name, Path(copy) / name)
-        prepared = model.task.prepare(config, Path(copy), data, record.seed)
-        if prepared.provenance.fingerprint != trained_on.fingerprint:
-            raise TrainingRefused(
-                f"{trained_on.source} is not what {checkpoint} was trained on: examples changed since, perhaps with a "
-                "library's version, so that its held-out quality cannot be measured again"
-            )
+        prepared = prepare_again(model.task, config, record, checkpoint, Path(copy))
         try:
             load_model(network, checkpoint / CHECKPOINT_FILE)
         except (OSError, SafetensorError, RuntimeError) as error:

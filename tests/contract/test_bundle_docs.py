@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from models.export.graph import EMBEDDED_WEIGHTS_MAX_BYTES, GRAPH_FILE, WEIGHTS_FILE
+from models.export.graph import GRAPH_FILE
+from models.export.packed import PACKED_FILES
 from models.export.publish import DRAFT_PREFIX
-from server import manifest
+from models.export.quantise_candidate import INT8_WEIGHTS_FILE, int8_file
+from models.export.weights import EMBEDDED_WEIGHTS_MAX_BYTES, WEIGHTS_FILE
+from server import manifest, packed
 from server.manifest import Frozen
 
 PAGE = Path(__file__).parents[2] / "docs" / "bundle.md"
@@ -29,6 +32,9 @@ SECTIONS = {
     "Image codec": manifest.ImageCodecSpec,
     "Batching": manifest.BatchingSpec,
     "Parity report": manifest.ParityReport,
+    "Packed parity": manifest.PackedParity,
+    "Quantisation report": manifest.QuantisationReport,
+    "Quality drop": manifest.QualityDrop,
     "Output parity": manifest.OutputParity,
     "Quality report": manifest.QualityReport,
     "Baseline": manifest.Baseline,
@@ -65,7 +71,7 @@ def test_choices_of_a_field_stand_in_its_row():
     rows = PAGE.read_text(encoding="utf-8")
     for choices in (
         ("run", "encode", "step"),
-        ("rows", "packed"),
+        ("rows", *packed.PACKED_LAYOUTS),
         ("fp32", "fp16", "bf16", "int8"),
         manifest.OutputRole.__args__,
         ("bilinear", "bicubic", "box", "nearest"),
@@ -77,7 +83,10 @@ def test_names_of_files_are_those_that_are_written():
     page = PAGE.read_text(encoding="utf-8")
     for name in (
         GRAPH_FILE,
+        *PACKED_FILES.values(),
         WEIGHTS_FILE,
+        INT8_WEIGHTS_FILE,
+        *(int8_file(file) for file in (GRAPH_FILE, *PACKED_FILES.values())),
         manifest.MANIFEST_FILE,
         manifest.GOLDEN_FILE,
         manifest.CHECKPOINT_FILE,
@@ -86,3 +95,10 @@ def test_names_of_files_are_those_that_are_written():
         f"{EMBEDDED_WEIGHTS_MAX_BYTES // 1024**2} MiB",
     ):
         assert name in page
+
+
+def test_every_input_of_a_packed_graph_is_described():
+    page = PAGE.read_text(encoding="utf-8")
+    for layout in packed.PACKED_LAYOUTS:
+        for spec in packed.packed_inputs((), layout):
+            assert f"`{spec.name}` | {spec.datatype} [{', '.join(spec.axes)}]" in page

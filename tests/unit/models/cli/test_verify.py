@@ -1,7 +1,7 @@
 import pytest
 
 from models.cli.verify import show
-from server.manifest import OutputParity, ParityReport
+from server.manifest import OutputParity, PackedParity, ParityReport
 
 
 def report(error, alone=0.0, lengths=()):
@@ -32,3 +32,13 @@ def test_table_states_errors_and_verdict_of_every_comparison(capsys):
 def test_error_over_the_tolerance_is_marked(error, capsys):
     show(report(error))
     assert "over" in line_with("logits", capsys.readouterr().out)
+
+
+def test_every_packed_graph_has_a_line_of_its_own(capsys):
+    worse = (OutputParity(output="logits", max_error=2e-3, mean_error=1e-3),)
+    packed = PackedParity(file="gathered.onnx", tolerance=1e-4, outputs=worse, rows=(1,), tokens=(1,))
+    show(report(2e-6).model_copy(update={"packed": (packed,)}))
+    line = line_with("gathered.onnx", capsys.readouterr().out)
+    assert "logits" in line
+    assert "2.00e-03" in line
+    assert "over" in line

@@ -3,10 +3,14 @@ from dataclasses import replace
 
 import pytest
 
+from models.export import candidate as exporting
+from models.export import weights
 from models.export.bundle import read_candidate
 from models.export.candidate import export_candidate
 from models.export.failure import CheckpointUnusable
+from models.export.verify import verify_candidate
 from server.manifest import CHECKPOINT_FILE, MANIFEST_FILE
+from server.runtime.onnx_file import parse_onnx
 
 
 @pytest.fixture
@@ -50,3 +54,26 @@ def test_checkpoint_that_lacks_a_file_leaves_the_former_candidate(trained, candi
         export_candidate(replace(trained, directory=directory), candidate)
     assert read_candidate(candidate) == before
     assert {path.name for path in tmp_path.iterdir()} == {"bundle", "checkpoint"}
+
+
+@pytest.mark.parametrize("model", ["areas"])
+def test_packed_graphs_come_after_the_one_over_padded_rows_unless_they_are_unwanted(trained, tmp_path):
+    layouts = [graph.layout for graph in export_candidate(trained, tmp_path / "bundle").graphs]
+    assert layouts == ["rows", "block-diagonal", "gathered"]
+    plain = export_candidate(trained, tmp_path / "bundle", packed=False)
+    assert [graph.layout for graph in plain.graphs] == ["rows"]
+    assert [path.name for path in (tmp_path / "bundle").glob("*.onnx")] == ["model.onnx"]
+
+
+@pytest.mark.parametrize("model", ["areas"])
+def test_large_weights_are_shared_by_all_graphs(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "SMALLEST_BYTES", 128)
+    monkeypatch.setattr(exporting, "shared_weights", lambda _, directory: weights.SharedWeights(directory))
+    manifest = export_candidate(trained, tmp_path / "bundle")
+    size = sum(parameter.nbytes for parameter in trained.network.parameters())
+    tensors = len(list(trained.network.parameters()))
+    assert (tmp_path / "bundle" / weights.WEIGHTS_FILE).stat().st_size < size + 3 * tensors * weights.ALIGNMENT_BYTES
+    for graph in manifest.graphs:
+        content = (tmp_path / "bundle" / graph.file).read_bytes()
+        assert parse_onnx(content).external_files == {weights.WEIGHTS_FILE}
+    assert verify_candidate(trained, tmp_path / "bundle").packed

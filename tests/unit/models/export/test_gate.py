@@ -3,7 +3,7 @@ import pytest
 from models.export.bundle import read_candidate
 from models.export.failure import PublishRefused
 from models.export.gate import check_earned
-from server.manifest import Baseline, QualityReport
+from server.manifest import Baseline, OutputParity, QualityReport
 from tests.support.bundles import tiny_candidate
 
 
@@ -68,3 +68,23 @@ def test_parity_that_is_silent_on_an_output_is_refused(manifest):
 def test_proof_without_the_digest_of_the_graph_is_none(manifest):
     with pytest.raises(PublishRefused, match="not verified"):
         check_earned(manifest.model_copy(update={"files": {}}))
+
+
+@pytest.mark.parametrize("model", ["areas"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tolerance": 0.5}, r"gathered\.onnx is over the tolerance"),
+        ({"outputs": (OutputParity(output="logits", max_error=1.0, mean_error=0.5),)}, "over the tolerance"),
+        ({"outputs": (OutputParity(output="others", max_error=0.0, mean_error=0.0),)}, r"not measure gathered\.onnx"),
+        ({"file": "another.onnx"}, r"not measure gathered\.onnx"),
+    ],
+    ids=["laxer", "over", "silent", "missing"],
+)
+def test_packed_graph_without_good_parity_is_refused(manifest, changes, message):
+    packed = tuple(
+        report.model_copy(update=changes) if report.file == "gathered.onnx" else report
+        for report in manifest.parity.packed
+    )
+    with pytest.raises(PublishRefused, match=message):
+        check_earned(with_parity(manifest, packed=packed))

@@ -4,13 +4,13 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from onnx import helper
 from torch import nn
 
 from models.attention import SlidingWindowAttention
 from models.export.example import EXAMPLE_LENGTH
 from models.export.failure import GraphInvalid
-from models.export.graph import GRAPH_FILE, OPSET, WEIGHTS_FILE, check_graph, export_graph
+from models.export.graph import GRAPH_FILE, export_graph
+from models.export.trace import OPSET
 from models.tasks.task import Signature
 from server.manifest import FixedAxis, InputSpec, LengthAxis, OutputSpec, RowAxis
 from server.runtime.session import Session
@@ -53,7 +53,7 @@ def exported(tmp_path_factory):
     torch.manual_seed(0)
     directory = tmp_path_factory.mktemp("graph")
     network = Gate()
-    return network, directory, export_graph(network, flatten, signature(), directory, embedded_max_bytes=10**9)
+    return network, directory, export_graph(network, flatten, signature(), directory)
 
 
 def test_graph_answers_like_the_network_at_other_sizes(exported):
@@ -97,37 +97,6 @@ def test_export_says_nothing_and_leaves_the_network_in_evaluation_mode(tmp_path,
     assert not network.training
 
 
-def test_large_weights_lie_beside_the_graph_without_a_path_of_this_machine(tmp_path):
-    class Wide(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.linear = nn.Linear(64, 64)
-
-        def forward(self, values):
-            return self.linear(values)
-
-    wide = FixedAxis(size=64)
-    directory = tmp_path / "somewhere"
-    directory.mkdir()
-    network = Wide()
-    export_graph(
-        network,
-        lambda output: (output,),
-        Signature(
-            inputs=(InputSpec(name="values", datatype=Datatype.FP32, axes=(ROW, wide)),),
-            outputs=(OutputSpec(name="answer", datatype=Datatype.FP32, axes=(ROW, wide)),),
-        ),
-        directory,
-        embedded_max_bytes=1024,
-    )
-    assert (directory / WEIGHTS_FILE).stat().st_size >= 64 * 64 * 4
-    moved = directory.rename(tmp_path / "elsewhere")
-    values = torch.randn(3, 64)
-    answered = Session.open(moved / GRAPH_FILE).run({"values": values.numpy()})["answer"]
-    assert torch.allclose(torch.from_numpy(answered), network(values), atol=1e-5)
-    assert b"somewhere" not in (moved / GRAPH_FILE).read_bytes()
-
-
 def test_output_named_like_an_inner_value_is_still_the_output(exported, tmp_path):
     inner = [name for node in onnx.load(exported[1] / GRAPH_FILE).graph.node for name in node.output]
     assert "linear" in inner
@@ -136,45 +105,6 @@ def test_output_named_like_an_inner_value_is_still_the_output(exported, tmp_path
     values, mask = torch.randn(3, 5, 4), torch.rand(3, 5) < 0.5
     answered = Session.open(tmp_path / GRAPH_FILE).run({"values": values.numpy(), "mask": mask.numpy()})
     assert torch.allclose(torch.from_numpy(answered["linear"]), flatten(network(values, mask))[0], atol=1e-6)
-
-
-def model_with(outputs, nodes, rows="rows"):
-    values = helper.make_tensor_value_info("values", onnx.TensorProto.FLOAT, [rows, 4])
-    graph = helper.make_graph(nodes, "graph", [values], outputs)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
-
-
-def simple_signature(output):
-    return Signature(
-        inputs=(InputSpec(name="values", datatype=Datatype.FP32, axes=(ROW, WIDTH)),),
-        outputs=(OutputSpec(name=output, datatype=Datatype.FP32, axes=(ROW, WIDTH)),),
-    )
-
-
-def test_a_graph_with_two_values_of_one_name_is_refused(tmp_path):
-    answer = helper.make_tensor_value_info("answer", onnx.TensorProto.FLOAT, ["rows", 4])
-    doubled = [helper.make_node("Neg", ["values"], ["answer"]), helper.make_node("Abs", ["values"], ["answer"])]
-    path = tmp_path / GRAPH_FILE
-    path.write_bytes(model_with([answer], doubled).SerializeToString())
-    with pytest.raises(GraphInvalid, match="not a valid ONNX model"):
-        check_graph(path, simple_signature("answer"))
-
-
-def test_a_graph_with_other_outputs_than_its_signature_is_refused(tmp_path):
-    answer = helper.make_tensor_value_info("answer", onnx.TensorProto.FLOAT, ["rows", 4])
-    path = tmp_path / GRAPH_FILE
-    path.write_bytes(model_with([answer], [helper.make_node("Neg", ["values"], ["answer"])]).SerializeToString())
-    check_graph(path, simple_signature("answer"))
-    with pytest.raises(GraphInvalid, match="outputs are answer FP32, but the signature says logits FP32"):
-        check_graph(path, simple_signature("logits"))
-
-
-def test_a_graph_that_takes_one_size_of_a_varying_axis_is_refused(tmp_path):
-    answer = helper.make_tensor_value_info("answer", onnx.TensorProto.FLOAT, [2, 4])
-    path = tmp_path / GRAPH_FILE
-    path.write_bytes(model_with([answer], [helper.make_node("Neg", ["values"], ["answer"])], 2).SerializeToString())
-    with pytest.raises(GraphInvalid, match=r"axis 0 of the graph's input values is always 2, but .* a row axis"):
-        check_graph(path, simple_signature("answer"))
 
 
 def test_a_network_that_does_something_else_at_the_traced_length_is_refused(tmp_path):

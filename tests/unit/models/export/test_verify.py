@@ -8,6 +8,7 @@ from models.export.bundle import read_candidate
 from models.export.digest import digests
 from models.export.failure import CandidateUnusable, ParityFailed
 from models.export.graph import GRAPH_FILE
+from models.export.packed import PACKED_FILES
 from models.export.verify import verify_candidate
 from server.manifest import MANIFEST_FILE
 
@@ -20,9 +21,9 @@ def strip_proof(bundle):
     (bundle / MANIFEST_FILE).write_text(json.dumps(document))
 
 
-def nudge_weights(bundle):
+def nudge_weights(bundle, file=GRAPH_FILE):
     """Makes the graph answer a little differently from the network."""
-    model = onnx.load(bundle / GRAPH_FILE)
+    model = onnx.load(bundle / file)
     for index, tensor in enumerate(model.graph.initializer):
         if tensor.name.endswith("head.bias"):
             changed = numpy_helper.from_array(numpy_helper.to_array(tensor) + 0.01, tensor.name)
@@ -30,7 +31,7 @@ def nudge_weights(bundle):
             break
     else:
         raise AssertionError("no bias to nudge")
-    onnx.save(model, bundle / GRAPH_FILE)
+    onnx.save(model, bundle / file)
 
 
 def test_candidate_that_passes_holds_the_report_the_golden_rows_and_the_digests(trained, candidate):
@@ -67,3 +68,29 @@ def test_candidate_whose_graph_does_not_open_is_unusable(trained, candidate):
 def test_missing_candidate_is_named_with_the_command_that_makes_one(trained, tmp_path):
     with pytest.raises(CandidateUnusable, match=r"python -m models export"):
         verify_candidate(trained, tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("model", ["areas"])
+def test_every_packed_graph_is_measured_and_the_report_names_it(trained, candidate):
+    report = verify_candidate(trained, candidate)
+    assert [packed.file for packed in report.packed] == list(PACKED_FILES.values())
+    assert read_candidate(candidate).parity == report
+
+
+@pytest.mark.parametrize("file", PACKED_FILES.values())
+@pytest.mark.parametrize("model", ["areas"])
+def test_packed_graph_that_answers_differently_fails_the_candidate(trained, candidate, file):
+    nudge_weights(candidate, file)
+    with pytest.raises(ParityFailed, match=rf"{file} differs from PyTorch by up to 1\.00e-02.* in logits") as failure:
+        verify_candidate(trained, candidate)
+    assert {packed.file: packed.outputs[0].max_error > 1e-3 for packed in failure.value.report.packed} == {
+        name: name == file for name in PACKED_FILES.values()
+    }
+    assert read_candidate(candidate).parity is None
+
+
+@pytest.mark.parametrize("model", ["areas"])
+def test_packed_graph_that_does_not_open_makes_the_candidate_unusable(trained, candidate):
+    (candidate / "gathered.onnx").write_bytes(b"no graph")
+    with pytest.raises(CandidateUnusable, match=r"gathered\.onnx"):
+        verify_candidate(trained, candidate)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.networks import TextClassifier, TextClassifierConfig
-from models.networks.text_classifier import POOLINGS, POSITIONS, masked_mean
+from models.networks.text_classifier import POOLINGS, POSITIONS
 
 TINY = TextClassifierConfig.tiny()
 VARIANTS = {
@@ -204,9 +204,3 @@ def test_odd_width_is_refused_for_sinusoids_and_taken_for_learned_positions():
 def test_config_survives_a_dictionary_and_is_exposed():
     assert TextClassifierConfig(**asdict(TINY)) == TINY
     assert network().config is TINY
-
-
-def test_masked_mean_counts_only_what_is_present():
-    vectors = torch.tensor([[[1.0], [3.0], [100.0]], [[5.0], [5.0], [5.0]]])
-    mask = torch.tensor([[True, True, False], [False, False, False]])
-    assert masked_mean(vectors, mask).tolist() == [[2.0], [0.0]]

@@ -109,6 +109,24 @@ def test_own_data_must_beat_the_baseline_and_default_data_its_requirement(tmp_pa
     assert digits.quality(0.5, 359, default).required == 0.97
 
 
+@pytest.mark.parametrize("name", ["digits", "areas"])
+def test_answers_of_single_rows_score_what_the_network_scores_on_them_together(name, tmp_path, texts):
+    task, prepared, config = prepare(name, tmp_path / "codec", texts if name == "areas" else None)
+    torch.manual_seed(0)
+    network = task.build(config).eval()
+    rows = [prepared.test[index] for index in range(8)]
+    batch = task.collate(rows)
+    with torch.inference_mode():
+        total, count = task.score(network, batch)
+        logits = task.flatten(network(**{key: batch[key] for key in batch if key != "target"}))[0].numpy()
+    targets = [{"target": row["target"].unsqueeze(0).numpy()} for row in rows]
+    scores = [task.score_answer({"logits": logits[n : n + 1]}, target) for n, target in enumerate(targets)]
+    assert (sum(scores), len(scores)) == (total, count)
+    right = {"target": logits[:1].argmax(axis=-1)}
+    assert task.score_answer({"logits": logits[:1]}, right) == 1.0
+    assert task.score_answer({"logits": -logits[:1]}, right) == 0.0
+
+
 def test_a_baseline_is_beaten_by_one_more_right_answer():
     assert above(0.75, 8) == 7 / 8
     assert above(Baseline(name="", value=1.0).value, 8) == 1.0
