@@ -57,7 +57,7 @@ RUN ${INSTALL} /wheels/*.whl && /opt/tools/bin/cyclonedx-py environment --output
 FROM ${PYTHON_IMAGE} AS base
 RUN groupadd --gid 10001 attendant \
     && useradd --uid 10001 --gid attendant --create-home --shell /usr/sbin/nologin attendant \
-    && install --directory --owner=attendant --group=attendant /store /runs
+    && install --directory --owner=attendant --group=attendant /store /runs /var/cache/attendant
 # ONNX Runtime's telemetry starts when it is imported, and would write a device's number into the home folder.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \

@@ -62,6 +62,16 @@ serve: $(INSTALLED) $(PUBLISHED)  ## serve the models until Ctrl-C
 test: $(INSTALLED)  ## run the tests
 	$(BIN)/python -m pytest -n auto
 
+# The other build of ONNX Runtime installs the same package, so it has an environment of its own.
+OPENVINO := .cache/openvino
+.PHONY: test-openvino
+test-openvino:  ## run the tests of precisions and providers on the OpenVINO build
+	@test -x $(OPENVINO)/bin/python || $(PYTHON) -m venv $(OPENVINO)
+	@$(OPENVINO)/bin/python -m pip install --quiet --disable-pip-version-check --editable ./client --editable '.[openvino]' \
+		'hypothesis>=6.130,<7' 'onnx>=1.18,<2' 'protobuf<7' 'psutil>=5.9,<8' 'pytest>=8.4,<10' 'pytest-asyncio>=1,<2'
+	$(OPENVINO)/bin/python -m pytest tests/integration/test_openvino.py tests/integration/test_session.py \
+		tests/unit/server/runtime tests/unit/server/test_check.py
+
 .PHONY: bench
 bench: $(INSTALLED)  ## measure the engine: batching on against off (about two minutes)
 	$(BIN)/python -m benchmarks run engine --fresh

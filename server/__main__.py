@@ -1,4 +1,4 @@
-"""`python -m server serve|check`: serves the store, or says beforehand whether it could."""
+"""`python -m server serve|check|profile`: serves the store, or says beforehand whether it could and what runs cost."""
 
 import asyncio
 import logging
@@ -11,6 +11,7 @@ from pydantic_settings import SettingsError
 from server.bootstrap import Application
 from server.check import before_start, check
 from server.lifecycle import serve_until_signalled
+from server.profile import profile, split_arguments
 from server.settings import Settings, load_settings, unknown_variables
 from server.store.scan import StoreUnavailable
 from server.telemetry.logs import configure_logging
@@ -18,8 +19,9 @@ from server.telemetry.logs import configure_logging
 USAGE = """usage: python -m server COMMAND [FLAGS]
 
 commands:
-  serve   serve the models of the store until SIGTERM or SIGINT
-  check   verify settings, runtime and every bundle of the store, then exit
+  serve     serve the models of the store until SIGTERM or SIGINT
+  check     verify settings, runtime and every bundle of the store, then exit
+  profile   measure what runs of each served model cost here; --model NAME for one, --plot FILE.png to draw it
 
 `python -m server serve --help` lists every setting; each is also an environment variable ATTENDANT_<GROUP>__<NAME>.
 
@@ -37,12 +39,15 @@ def main(arguments: Sequence[str]) -> int:
         print(USAGE, end="")
         return OK if arguments else WRONG_USAGE
     command, *flags = arguments
-    if command not in ("serve", "check"):
+    if command not in ("serve", "check", "profile"):
         print(f"unknown command {command!r}\n\n{USAGE}", end="", file=sys.stderr)
         return WRONG_USAGE
+    own, flags = split_arguments(flags) if command == "profile" else (None, flags)
     settings = _settings(flags, f"python -m server {command}")
     if settings is None:
         return WRONG_USAGE
+    if own is not None:
+        return profile(settings, own.model, own.plot)
     return check(settings) if command == "check" else _serve(settings)
 
 

@@ -6,17 +6,21 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from server.batching.scheduler import Scheduler
+from server.batching.workers import WorkerThreads
 from server.clock import MonotonicClock
 from server.codecs.codec import CodecLimits
-from server.loader import Loader
+from server.loading.loaded import LoadedVersion
+from server.loading.loader import Loader
 from server.registry import Registry
 from server.rpc.server import RpcServer
+from server.runtime.budget import CoreBudget
 from server.runtime.cores import available_cores
 from server.runtime.session import RUNTIME_VERSION
-from server.servable import LoadedVersion, Servable
+from server.servable import Servable
 from server.settings import Settings, told_settings
 from server.store.scan import Store
 from server.store.watch import Watch
+from server.telemetry.engine import Cores
 from server.telemetry.exposition import Exposition
 from server.telemetry.metrics import Metrics
 from server.version import server_version
@@ -42,8 +46,9 @@ def make_loader(settings: Settings) -> Loader:
         store=settings.store.path,
         max_bundle_bytes=settings.security.max_bundle_bytes,
         limits=limits,
-        intra_op_threads=settings.runtime.intra_op_threads,
-        replay_golden=settings.runtime.replay_golden,
+        batching=settings.batching,
+        runtime=settings.runtime,
+        cores=settings.runtime.cores or available_cores(),
     )
 
 
@@ -53,13 +58,14 @@ class Application:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._clock = MonotonicClock()
-        cores = settings.runtime.cores or available_cores()
-        self._slots = max(1, cores // settings.runtime.intra_op_threads)
-        self._runs = ThreadPoolExecutor(self._slots, "run")
+        self._budget = CoreBudget(settings.runtime.cores or available_cores())
+        self._runs = WorkerThreads(self._budget.cores)
         self._codecs = ThreadPoolExecutor(CODEC_THREADS, "codec")
         self._loads = ThreadPoolExecutor(settings.runtime.load_threads, "load")
         self.metrics = Metrics(version=server_version(), runtime=RUNTIME_VERSION, settings=told_settings(settings))
-        self._scheduler = Scheduler(self._runs, self._slots, self._clock, self.metrics)
+        self._scheduler = Scheduler(
+            self._runs, self._budget, self._clock, self.metrics, max_age_s=settings.batching.max_age_s
+        )
         self._loader = make_loader(settings)
         polls = settings.store.control == "poll"
         watch = Watch(Store(settings.store.path).scan, hold_changing=polls)
@@ -92,12 +98,16 @@ class Application:
         self.metrics_port = self._exposition.start()
         self._rpc = RpcServer(self.registry, self._settings, self.metrics, self._clock)
         self.metrics.watch_in_flight(lambda: self.in_flight)
+        self.metrics.watch_engine(
+            lambda: [servable.loaded for servable in self.registry.servables()],
+            lambda: Cores(self._budget.cores, self._budget.taken),
+        )
         self.grpc_port = await self._rpc.start()
         log.info(
             "starting",
             extra={
                 "version": server_version(),
-                "slots": self._slots,
+                "cores": self._budget.cores,
                 "settings": self._settings.model_dump(mode="json"),
             },
         )
@@ -130,8 +140,9 @@ class Application:
         self.registry.stop_runs()
         await self.registry.close()
         await asyncio.to_thread(self._exposition.close)
-        for pool in (self._loads, self._codecs, self._runs):
+        for pool in (self._loads, self._codecs):
             pool.shutdown(wait=False, cancel_futures=True)
+        self._runs.close(wait=False)
 
     async def _load(self, model: str, number: int) -> tuple[LoadedVersion, float]:
         begin = time.monotonic()

@@ -1,9 +1,13 @@
-"""What can be known before serving: is exactly one runtime installed, is the store readable, does each bundle load."""
+"""What can be known before serving: is exactly one runtime installed and does it compute what is asked for, is the
+store readable, does each bundle load.
+"""
 
 from importlib.metadata import distributions
 
 from server.bootstrap import make_loader
-from server.errors import ServeError
+from server.errors import ModelNotReady, ServeError
+from server.runtime.providers import Precision, Provider, choose_execution, installed_providers, processor_has_bf16
+from server.runtime.session import RUNTIME_VERSION
 from server.settings import Settings
 from server.store.scan import ModelFolder, Store, StoreSnapshot, StoreUnavailable
 
@@ -21,6 +25,26 @@ def runtime_problems() -> list[str]:
     return []
 
 
+def execution_problems(settings: Settings) -> list[str]:
+    """Which precisions that the settings name this machine cannot compute in, on the provider that they name."""
+    asked: list[Precision] = ["fp32" if settings.runtime.precision == "manifest" else settings.runtime.precision]
+    problems = []
+    for precision in dict.fromkeys([*asked, *settings.runtime.request_precisions]):
+        try:
+            choose_execution(precision, settings.runtime.provider)
+        except ModelNotReady as error:
+            problems.append(error.message)
+    return problems
+
+
+def _runtime_facts() -> str:
+    """What is installed, in the words of the settings."""
+    installed = installed_providers()
+    names = ", ".join(provider for provider in Provider if provider in installed)
+    bf16 = Provider.OPENVINO in installed and processor_has_bf16()
+    return f"ONNX Runtime {RUNTIME_VERSION}; providers: {names}; bf16: {'yes' if bf16 else 'no'}"
+
+
 def unmet_names(settings: Settings, snapshot: StoreSnapshot) -> list[str]:
     """What the settings say of models that the store does not have; a mistyped name would serve nothing."""
     named = {"store.models": settings.store.models, "store.version_policies": settings.store.version_policies}
@@ -34,7 +58,7 @@ def unmet_names(settings: Settings, snapshot: StoreSnapshot) -> list[str]:
 
 def before_start(settings: Settings) -> tuple[list[str], list[str]]:
     """(what keeps the server from starting, what it would start in spite of), as far as no version need be loaded."""
-    problems = runtime_problems()
+    problems = runtime_problems() or execution_problems(settings)
     if problems:
         return problems, []
     try:
@@ -48,12 +72,12 @@ def check(settings: Settings) -> int:
 
     A version is loaded as `serve` would load it, golden inputs included, and let go again.
     """
-    problems = runtime_problems()
+    problems = runtime_problems() or execution_problems(settings)
     for problem in problems:
         print(f"runtime   FAILED  {problem}")
     if problems:
         return 1
-    print("runtime   ok")
+    print(f"runtime   ok      {_runtime_facts()}")
     try:
         snapshot = Store(settings.store.path).scan()
     except StoreUnavailable as error:
@@ -84,7 +108,7 @@ def _check_model(settings: Settings, name: str, folder: ModelFolder) -> bool:
             sound = False
             print(f"{name}/{version}  FAILED  {error.message}")
             continue
-        loaded.session.close()
+        loaded.close()
         aliases = ", ".join(alias for alias, target in folder.aliases.items() if target == version)
         verified = "verified" if loaded.bundle.verified else "unverified"
         print(f"{name}/{version}  ok      {loaded.bundle.manifest.task}, {verified}{f', {aliases}' if aliases else ''}")

@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Container, Iterable
 from dataclasses import dataclass
 
 from server.errors import ArtifactCorrupt, ModelNotFound, ModelNotReady, ServeError, VersionNotFound
-from server.servable import LoadedVersion, Servable
+from server.loading.loaded import LoadedVersion
+from server.servable import Servable
 from server.settings import StoreSettings
 from server.store.policy import parse_policy
 from server.store.scan import ModelFolder, StoreSnapshot, StoreUnavailable

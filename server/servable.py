@@ -4,36 +4,32 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-from server.batching.admission import MAX_FILL_BYTES, admit
+from server.batching.admission import MAX_FILL_BYTES, Admission
 from server.batching.lane import Lane
-from server.batching.policy import BatchLimits
 from server.batching.queue import RequestQueue
-from server.batching.request import Answer, Request
+from server.batching.request import Answer, Precision, Request
 from server.batching.scheduler import Scheduler
+from server.batching.variant import BatchLimits
 from server.clock import Clock
 from server.codecs import Codec, TextCodec
 from server.codecs.codec import EncodedRow, Truncation
-from server.errors import DeadlineExpired, RequestCancelled, SignatureMismatch, TaskNotSupported
+from server.errors import (
+    DeadlineExpired,
+    ParameterInvalid,
+    RequestCancelled,
+    SignatureMismatch,
+    TaskNotSupported,
+)
+from server.loading.loaded import LoadedVersion
+from server.loading.loader import batch_limits
 from server.manifest import Manifest
-from server.runtime.session import Session
 from server.settings import BatchingSettings
-from server.store.bundle import Bundle
 from server.telemetry.statistics import ModelStatistics
 from server.tensors import Tensor
 
 INLINE_TEXT_CHARACTERS = 2048
 """A shorter text is tokenized on the event loop: the hop to a thread would cost more than the work."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LoadedVersion:
-    """A version read, verified and warmed, not yet serving."""
-
-    bundle: Bundle
-    session: Session
-    codec: Codec | None
 
 
 class Servable:
@@ -50,7 +46,6 @@ class Servable:
     ) -> None:
         """Starts serving; `max_fill_bytes` bounds what an absent optional input of a request is filled up to."""
         self._loaded = loaded
-        self._max_fill_bytes = max_fill_bytes
         self._scheduler = scheduler
         self._workers = workers
         self._clock = clock
@@ -58,8 +53,13 @@ class Servable:
         self.aliases: tuple[str, ...] = ()
         self._holders = 0
         self._unheld = asyncio.Event()
-        self.lane = _make_lane(loaded, settings)
-        self.max_rows = _max_rows(self.manifest, settings) if self.manifest.batched else 1
+        limits = batch_limits(self.manifest, settings)
+        together = loaded.together and settings.enabled
+        self.lane = _make_lane(
+            loaded, limits if together else BatchLimits(1, limits.max_tokens), settings.max_queue_rows
+        )
+        self.max_rows = limits.max_rows if self.manifest.batched else 1
+        self._admission = Admission(self.manifest, self.max_rows, max_fill_bytes)
         scheduler.add(self.lane)
 
     @property
@@ -93,9 +93,14 @@ class Servable:
         return self._loaded.codec
 
     @property
+    def loaded(self) -> LoadedVersion:
+        """How it was opened: variants, precisions, what was measured."""
+        return self._loaded
+
+    @property
     def provider(self) -> str:
-        """The execution provider of the session."""
-        return self._loaded.session.provider
+        """The execution provider of the default precision."""
+        return self._loaded.provider
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -138,43 +143,66 @@ class Servable:
         request_id: str,
         deadline: float | None = None,
         priority: int = 0,
+        precision: str | None = None,
     ) -> Answer:
-        """Admits, queues and answers one request; `deadline` is in the clock's seconds.
+        """Admits, queues and answers one request; `deadline` in the clock's seconds, `precision` None for the default.
 
-        Raises what `admit` raises, QueueFull, ModelNotReady, InferenceFailed, and DeadlineExpired where the
-        deadline passes before the answer. A cancelled caller's request leaves the queue.
+        Raises what `Admission.admit` raises, ParameterInvalid for a precision that is not served, QueueFull,
+        DeadlineUnreachable, ModelNotReady, InferenceFailed, and DeadlineExpired where the deadline passes before the
+        answer. A cancelled caller's request leaves the queue, and a run that it does not share is ended.
         """
-        admitted = admit(self.manifest, inputs, outputs, self.max_rows, self._max_fill_bytes)
+        admitted = self._admission.admit(inputs, outputs)
+        chosen = self._precision(precision)
         now = self._clock.now()
         if deadline is not None and deadline <= now:
             raise DeadlineExpired("the deadline had passed when the request arrived")
+        loop = asyncio.get_running_loop()
         request = Request(
             request_id=request_id,
             inputs=admitted.inputs,
             outputs=admitted.outputs,
             rows=admitted.rows,
             lengths=admitted.lengths,
-            group=admitted.group,
+            masked=admitted.masked,
+            group=(chosen, admitted.group),
             enqueued_at=now,
             deadline=deadline,
-            reply=asyncio.get_running_loop().create_future(),
+            reply=loop.create_future(),
             priority=priority,
+            precision=chosen,
         )
         self._scheduler.submit(self.lane, request)
+        if request.reply.done():
+            return request.reply.result()
+        timer = None if deadline is None else loop.call_later(deadline - now, self._expire, request)
         try:
-            async with asyncio.timeout(None if deadline is None else deadline - now):
-                return await request.reply
-        except TimeoutError:
-            error = DeadlineExpired("the deadline passed before the answer was there")
-            self._scheduler.withdraw(self.lane, request, error)
-            raise error from None
+            return await request.reply
         except asyncio.CancelledError:
             self._scheduler.withdraw(self.lane, request, RequestCancelled("the caller has gone"))
             raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _precision(self, asked: str | None) -> Precision:
+        if asked is None:
+            return self._loaded.precision
+        served = next((precision for precision in self._loaded.precisions if precision == asked), None)
+        if served is None:
+            raise ParameterInvalid(
+                f"model {self.name!r} does not serve {asked!r} here; it serves {', '.join(self._loaded.precisions)}",
+                {"parameter": "precision"},
+            )
+        return served
+
+    def _expire(self, request: Request) -> None:
+        error = DeadlineExpired("the deadline passed before the answer was there")
+        self._scheduler.withdraw(self.lane, request, error)
 
     def stop_runs(self) -> None:
         """Ends the runs in flight; for when nobody waits for their answers any more."""
-        self._loaded.session.stop_runs()
+        for session in self._loaded.sessions:
+            session.stop_runs()
 
     async def close(self) -> None:
         """Finishes the calls that hold it and what was taken, then gives the session's memory back."""
@@ -182,28 +210,14 @@ class Servable:
             self._unheld.clear()
             await self._unheld.wait()
         await self._scheduler.remove(self.lane)
-        await asyncio.get_running_loop().run_in_executor(self._workers, self._loaded.session.close)
+        await asyncio.get_running_loop().run_in_executor(self._workers, self._loaded.close)
 
 
-def _max_rows(manifest: Manifest, settings: BatchingSettings) -> int:
-    """The stricter of the manifest's and the deployment's bound."""
-    return min(settings.max_batch_rows, manifest.batching.max_rows or settings.max_batch_rows)
-
-
-def _make_lane(loaded: LoadedVersion, settings: BatchingSettings) -> Lane:
-    manifest = loaded.bundle.manifest
-    together = settings.enabled and manifest.batched and manifest.batching.invariant
-    limits = BatchLimits(
-        max_rows=_max_rows(manifest, settings) if together else 1,
-        max_tokens=min(settings.max_batch_tokens, manifest.batching.max_tokens or settings.max_batch_tokens),
-        max_padding_ratio=settings.max_padding_ratio,
-    )
+def _make_lane(loaded: LoadedVersion, limits: BatchLimits, max_queue_rows: int) -> Lane:
     return Lane(
         model=loaded.bundle.model,
         version=loaded.bundle.version,
-        run=loaded.session.run,
-        inputs=manifest.inputs,
-        outputs={spec.name: spec for spec in manifest.outputs},
+        variants=loaded.variants,
         limits=limits,
-        queue=RequestQueue(settings.max_queue_rows),
+        queue=RequestQueue(max_queue_rows),
     )

@@ -64,12 +64,12 @@ class BatchingSettings(_Group):
 
     max_queue_rows: int = Field(default=2048, ge=1, le=1_000_000)
     """Rows that may wait per model version; a request that would exceed it is refused with QUEUE_FULL."""
-    max_batch_rows: int = Field(default=32, ge=1, le=65536)
+    max_batch_rows: int = Field(default=256, ge=1, le=65536)
     """The most rows that run together, and the most rows of one tensor request; a manifest may ask for fewer."""
     max_batch_tokens: int = Field(default=4096, ge=1)
-    """The most padded tokens (rows times longest length) that run together, except for one request alone."""
-    max_padding_ratio: float = Field(default=0.15, ge=0, lt=1)
-    """The largest share of a batch's tokens that may be padding."""
+    """The most padded tokens that run together, except for one request alone."""
+    max_age_s: float = Field(default=1.0, gt=0, le=3600)
+    """A request that has waited this long goes next, whatever its priority and whatever would run better."""
     enabled: bool = True
     """False runs every request alone."""
 
@@ -79,8 +79,18 @@ class RuntimeSettings(_Group):
 
     cores: int = Field(default=0, ge=0, le=1024)
     """Cores to plan for; 0 takes the smaller of the cgroup's quota and the affinity mask."""
-    intra_op_threads: int = Field(default=1, ge=1, le=1024)
-    """Threads of one run; `cores` divided by this many runs go on at once, over all models."""
+    intra_op_threads: int = Field(default=0, ge=0, le=1024)
+    """Threads of one run; 0 measures at load whether a model does more in runs of one thread or of all cores."""
+    precision: Literal["manifest", "fp32", "bf16", "int8"] = "manifest"
+    """What answers a request that asks for no precision; `manifest` leaves it to each model, and most say fp32."""
+    request_precisions: tuple[Literal["fp32", "bf16", "int8"], ...] = ()
+    """Further precisions that a request may ask for, as a JSON list; each takes memory of its own."""
+    provider: Literal["auto", "cpu", "openvino", "cuda"] = "auto"
+    """ONNX Runtime's execution provider; `auto` takes OpenVINO for bf16 and the CPU provider for the rest."""
+    calibration_s: float = Field(default=6.0, ge=0, le=600)
+    """Seconds that measuring a version's costs may take at load; 0 measures nothing and decides by rough figures."""
+    cache_dir: Path | None = None
+    """Where measured costs are kept between starts, by graph, processor and threads; unset measures at each load."""
     replay_golden: bool = True
     """Replay the bundle's golden inputs at load and refuse a version that answers differently on this host."""
     load_threads: int = Field(default=1, ge=1, le=64)

@@ -20,6 +20,11 @@ from server.tensors import NUMPY_DTYPES, Array, Datatype, Tensor, cast, element
 MAX_FILL_BYTES = 64 * 1024**2
 """The most bytes that an absent optional input is filled up to, where nobody says otherwise."""
 
+MAX_REMEMBERED = 1024
+"""Shapes of absent inputs, and choices of outputs, that are remembered from request to request."""
+MAX_REMEMBERED_BYTES = 4096
+"""A larger filled array is made anew each time."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Admitted:
@@ -30,6 +35,8 @@ class Admitted:
     rows: int
     lengths: Mapping[str, int]
     group: tuple[object, ...]
+    masked: bool
+    """Whether the caller sent a mask."""
 
 
 class _Sizes:
@@ -79,58 +86,111 @@ class _Sizes:
         self.free.append(size)
 
 
-def admit(
-    manifest: Manifest,
-    inputs: Mapping[str, Tensor],
-    outputs: Sequence[str],
-    max_rows: int,
-    max_fill_bytes: int = MAX_FILL_BYTES,
-) -> Admitted:
-    """Checks names, datatypes, ranks, sizes and row count, and fills in absent optional inputs.
+class Admission:
+    """One model's signature, prepared once so that holding a request against it costs little."""
 
-    Raises SignatureMismatch, ParameterInvalid (an output named twice), EmptyInput, SequenceTooLong, RowLimitExceeded,
-    or PayloadTooLarge where a free axis is over its bound or an absent input would take more than `max_fill_bytes`; the
-    message names the tensor, what was expected and what came.
-    """
-    _check_names(manifest, inputs, outputs)
-    sizes = _Sizes()
-    arrays: dict[str, Array] = {}
-    for spec in manifest.inputs:
-        tensor = inputs.get(spec.name)
-        if tensor is None:
-            continue
-        array = _typed(spec, tensor)
-        if array.ndim != len(spec.axes):
-            raise SignatureMismatch(f"input {spec.name!r}: expected rank {len(spec.axes)}, got shape {array.shape}")
-        for position, (axis, size) in enumerate(zip(spec.axes, array.shape, strict=True)):
-            sizes.take(spec, position, axis, size)
-        arrays[spec.name] = array
-    rows = sizes.rows if sizes.rows is not None else 1
-    if rows > max_rows:
-        raise RowLimitExceeded(
-            f"{rows} rows in one request; the model takes {max_rows}: split the request",
-            {"rows": str(rows), "max_rows": str(max_rows)},
-        )
-    for spec in manifest.inputs:
-        if spec.name not in arrays:
-            arrays[spec.name] = _fill(spec, rows, sizes.lengths, max_fill_bytes)
-    return Admitted(arrays, tuple(outputs), rows, sizes.lengths, (*sizes.free, frozenset(outputs)))
+    def __init__(self, manifest: Manifest, max_rows: int, max_fill_bytes: int = MAX_FILL_BYTES) -> None:
+        self._specs = manifest.inputs
+        self._names = frozenset(spec.name for spec in manifest.inputs)
+        self._required = frozenset(spec.name for spec in manifest.inputs if not spec.optional)
+        self._masks = frozenset(spec.name for spec in manifest.inputs if spec.role == "mask")
+        self._outputs = [spec.name for spec in manifest.outputs]
+        self._max_rows = max_rows
+        self._max_fill_bytes = max_fill_bytes
+        self._fills = {
+            spec.name: element(1 if spec.role == "mask" else spec.pad, spec.datatype) for spec in manifest.inputs
+        }
+        self._filled: dict[tuple[str, tuple[int, ...]], Array] = {}
+        self._asked: dict[tuple[str, ...], frozenset[str]] = {}
 
+    def admit(self, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> Admitted:
+        """Checks names, datatypes, ranks, sizes and row count, and fills in absent optional inputs.
 
-def _check_names(manifest: Manifest, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> None:
-    expected = ", ".join(spec.name for spec in manifest.inputs)
-    for name in inputs:
-        if manifest.input(name) is None:
-            raise SignatureMismatch(f"unknown input {_shown(name)}; the model takes {expected}")
-    missing = [spec.name for spec in manifest.inputs if spec.name not in inputs and not spec.optional]
-    if missing:
+        Raises SignatureMismatch, ParameterInvalid (an output named twice), EmptyInput, SequenceTooLong,
+        RowLimitExceeded, or PayloadTooLarge where a free axis is over its bound or an absent input would take more than
+        `max_fill_bytes`; the message names the tensor, what was expected and what came.
+        """
+        if not (self._required <= inputs.keys() <= self._names):
+            self._refuse_names(inputs)
+        named = tuple(outputs)
+        asked = self._asked.get(named) or self._check_outputs(named)
+        sizes = _Sizes()
+        arrays: dict[str, Array] = {}
+        for spec in self._specs:
+            tensor = inputs.get(spec.name)
+            if tensor is None:
+                continue
+            array = _typed(spec, tensor)
+            if array.ndim != len(spec.axes):
+                raise SignatureMismatch(f"input {spec.name!r}: expected rank {len(spec.axes)}, got shape {array.shape}")
+            for position, (axis, size) in enumerate(zip(spec.axes, array.shape, strict=True)):
+                sizes.take(spec, position, axis, size)
+            arrays[spec.name] = array
+        rows = sizes.rows if sizes.rows is not None else 1
+        if rows > self._max_rows:
+            raise RowLimitExceeded(
+                f"{rows} rows in one request; the model takes {self._max_rows}: split the request",
+                {"rows": str(rows), "max_rows": str(self._max_rows)},
+            )
+        masked = not self._masks.isdisjoint(arrays)
+        if len(arrays) < len(self._specs):
+            for spec in self._specs:
+                if spec.name not in arrays:
+                    arrays[spec.name] = self._fill(spec, rows, sizes.lengths)
+        return Admitted(arrays, named, rows, sizes.lengths, (*sizes.free, asked), masked)
+
+    def _refuse_names(self, inputs: Mapping[str, Tensor]) -> None:
+        expected = ", ".join(spec.name for spec in self._specs)
+        for name in inputs:
+            if name not in self._names:
+                raise SignatureMismatch(f"unknown input {_shown(name)}; the model takes {expected}")
+        missing = [spec.name for spec in self._specs if spec.name not in inputs and not spec.optional]
         raise SignatureMismatch(f"missing input {', '.join(missing)}; the model takes {expected}")
-    for name in outputs:
-        if manifest.output(name) is None:
-            known = ", ".join(spec.name for spec in manifest.outputs)
-            raise SignatureMismatch(f"unknown output {_shown(name)}; the model gives {known}")
-    if len(set(outputs)) != len(outputs):
-        raise ParameterInvalid("an output is asked for twice")
+
+    def _check_outputs(self, outputs: tuple[str, ...]) -> frozenset[str]:
+        for name in outputs:
+            if name not in self._outputs:
+                known = ", ".join(self._outputs)
+                raise SignatureMismatch(f"unknown output {_shown(name)}; the model gives {known}")
+        asked = frozenset(outputs)
+        if len(asked) != len(outputs):
+            raise ParameterInvalid("an output is asked for twice")
+        if len(self._asked) < MAX_REMEMBERED:
+            self._asked[outputs] = asked
+        return asked
+
+    def _fill(self, spec: InputSpec, rows: int, lengths: Mapping[str, int]) -> Array:
+        """What an absent optional input stands for: a mask of ones over the whole length, other inputs their padding.
+
+        The same array, which nobody may write to, for requests of the same shape.
+        """
+        shape: list[int] = []
+        for axis in spec.axes:
+            if axis.kind == "row":
+                shape.append(rows)
+            elif axis.kind == "fixed":
+                shape.append(axis.size)
+            elif axis.kind == "length" and axis.name in lengths:
+                shape.append(lengths[axis.name])
+            else:
+                raise SignatureMismatch(f"missing input {spec.name!r}: its shape does not follow from the other inputs")
+        key = (spec.name, tuple(shape))
+        filled = self._filled.get(key)
+        if filled is not None:
+            return filled
+        dtype = NUMPY_DTYPES[spec.datatype]
+        size = math.prod(shape) * dtype.itemsize
+        if size > self._max_fill_bytes:
+            raise PayloadTooLarge(
+                f"missing input {spec.name!r} would be filled up to {size} bytes, over the limit of "
+                f"{self._max_fill_bytes}",
+                {"bytes": str(size), "max_bytes": str(self._max_fill_bytes)},
+            )
+        filled = np.full(shape, self._fills[spec.name], dtype=dtype)
+        filled.flags.writeable = False
+        if size <= MAX_REMEMBERED_BYTES and len(self._filled) < MAX_REMEMBERED:
+            self._filled[key] = filled
+        return filled
 
 
 def _typed(spec: InputSpec, tensor: Tensor) -> Array:
@@ -140,28 +200,6 @@ def _typed(spec: InputSpec, tensor: Tensor) -> Array:
     if spec.role == "mask" and tensor.datatype is Datatype.BOOL:
         return cast(tensor.array, spec.datatype)
     raise SignatureMismatch(f"input {spec.name!r}: expected {spec.datatype}, got {tensor.datatype}")
-
-
-def _fill(spec: InputSpec, rows: int, lengths: Mapping[str, int], max_bytes: int) -> Array:
-    """What an absent optional input stands for: a mask of ones over the whole length, other inputs their padding."""
-    shape: list[int] = []
-    for axis in spec.axes:
-        if axis.kind == "row":
-            shape.append(rows)
-        elif axis.kind == "fixed":
-            shape.append(axis.size)
-        elif axis.kind == "length" and axis.name in lengths:
-            shape.append(lengths[axis.name])
-        else:
-            raise SignatureMismatch(f"missing input {spec.name!r}: its shape does not follow from the other inputs")
-    dtype = NUMPY_DTYPES[spec.datatype]
-    size = math.prod(shape) * dtype.itemsize
-    if size > max_bytes:
-        raise PayloadTooLarge(
-            f"missing input {spec.name!r} would be filled up to {size} bytes, over the limit of {max_bytes}",
-            {"bytes": str(size), "max_bytes": str(max_bytes)},
-        )
-    return np.full(shape, element(1 if spec.role == "mask" else spec.pad, spec.datatype), dtype=dtype)
 
 
 def _shown(name: str) -> str:

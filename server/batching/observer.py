@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: made for every run
 class BatchRecord:
     """One run of a session."""
 
@@ -15,13 +15,19 @@ class BatchRecord:
     tokens: int
     """Tokens with content."""
     padded_tokens: int
-    """Tokens computed: rows times the longest length."""
+    """Tokens computed, padding included."""
     queue_s: tuple[float, ...]
     """Queue time of each request."""
     compute_s: float
     collate_s: float
     split_s: float
     failed: bool
+    variant: str = ""
+    """The layout and precision that ran, such as `block-diagonal/fp32`."""
+    predicted_s: float = 0.0
+    """What the cost model said that the run would take, as `cost_s` counts."""
+    cost_s: float = 0.0
+    """What it took from building the batch to taking it apart: core-seconds, or seconds where it had more threads."""
 
     @property
     def padding_ratio(self) -> float:

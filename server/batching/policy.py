@@ -1,58 +1,113 @@
-"""Which waiting requests run together: a pure function of what waits, so that it can be replaced alone.
+"""Which waiting requests run together, and on which variant: a pure function of what waits and of what runs cost.
 
-Padding is computed like content, and on a CPU a batch saves little, so a request joins only where its length is
-close to the oldest one's: the share of padding stays under a bound.
+The request whose turn it is always runs. For each variant that could answer it, others join as long as that is
+predicted to be cheaper than running them by themselves; the batch with the highest gain is taken. Nobody waits for
+company: where little waits, the cores share it.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
+from server.batching.cost import Work
+from server.batching.queue import RequestQueue
 from server.batching.request import Request
+from server.batching.variant import BatchLimits, Variant
 
-WINDOW = 512
-"""How many waiting requests are looked at for one batch; bounds the cost of choosing."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchLimits:
-    """Bounds of one batch; a single request always runs, even if it alone is over `max_tokens`."""
-
-    max_rows: int
-    max_tokens: int
-    max_padding_ratio: float
+PATIENCE = 16
+"""How many requests that do not fit are passed over while a batch is filled; bounds the cost of choosing."""
+PREDICTION_MARGIN = 1.15
+"""A predicted finish is taken to be later by this factor before it counts as within a deadline."""
 
 
-def choose(waiting: Iterable[Request], limits: BatchLimits) -> list[Request]:
-    """Picks the next batch from `waiting` (in the order of service); empty only where nothing waits.
+@dataclass(slots=True, eq=False)
+class Batch:
+    """What is to run, on what, and what it is predicted to cost."""
 
-    The first request is always taken. Others of its group join nearest length first, as long as rows, padded
-    tokens and the share of padding stay within `limits`; among equal lengths the older joins first.
+    requests: list[Request]
+    variant: Variant
+    work: Work
+    seconds: float
+
+    @property
+    def gain(self) -> float:
+        """How many times cheaper than running each alone."""
+        core_s = self.seconds * self.variant.threads
+        return sum(request.alone_s for request in self.requests) / max(1e-12, core_s)
+
+    def measure(self) -> None:
+        """Predicts anew, after requests have been taken out of it."""
+        rows, tokens = sum(request.rows for request in self.requests), sum(request.tokens for request in self.requests)
+        self.work = self.variant.layout.work(rows, tokens, max(request.length for request in self.requests))
+        self.seconds = self.variant.cost.seconds(self.work)
+
+
+def choose(
+    queue: RequestQueue, variants: Sequence[Variant], limits: BatchLimits, cores: int, now: float, max_age_s: float
+) -> Batch | None:
+    """The next batch from `queue`, which stays as it is; None where nothing waits.
+
+    Raises ValueError where no variant answers the request whose turn it is; admission must have refused that.
     """
-    candidates = list(islice(waiting, WINDOW))
-    if not candidates:
-        return []
-    first, *others = candidates
-    target = _length(first)
-    joinable = [request for request in others if request.group == first.group]
-    joinable.sort(key=lambda request: abs(_length(request) - target))
-    batch, rows, tokens, longest = [first], first.rows, first.tokens, target
-    for request in joinable:
-        if rows >= limits.max_rows:
-            break
-        longest_then = max(longest, _length(request))
-        padded = (rows + request.rows) * longest_then
-        content = tokens + request.tokens
-        if (
-            rows + request.rows > limits.max_rows
-            or padded > limits.max_tokens
-            or padded - content > limits.max_padding_ratio * padded
-        ):
-            continue
-        batch.append(request)
-        rows, tokens, longest = rows + request.rows, content, longest_then
-    return batch
+    if not len(queue):
+        return None
+    head = queue.head(now, max_age_s)
+    best: Batch | None = None
+    for variant in variants:
+        if variant.answers(head):
+            batch = _fill(queue, head, variant, limits, cores, now)
+            if best is None or batch.gain > best.gain:
+                best = batch
+    if best is None:
+        raise ValueError("no variant answers the request")
+    return best
 
 
-def _length(request: Request) -> int:
-    return max(request.lengths.values(), default=1)
+def _fill(queue: RequestQueue, head: Request, variant: Variant, limits: BatchLimits, cores: int, now: float) -> Batch:
+    """The batch around `head` on one variant; nobody joins who would make it too late for somebody in it."""
+    layout, cost = variant.layout, variant.cost
+    rows, tokens, longest = head.rows, head.tokens, head.length
+    work = layout.work(rows, tokens, longest)
+    seconds = cost.seconds(work)
+    batch = [head]
+    left_s = _left_s(head, now)
+    if left_s < seconds:
+        left_s = math.inf  # too late in any case
+    if len(queue) > 1 and rows < limits.max_rows:
+        wanted = _wanted_tokens(queue, head, variant, limits, cores)
+        passed = 0
+        for request in _candidates(queue, head, variant):
+            if tokens >= wanted or rows >= limits.max_rows or passed > PATIENCE:
+                break
+            if request is head:
+                continue
+            left_then_s = min(left_s, _left_s(request, now))
+            then = layout.work(rows + request.rows, tokens + request.tokens, max(longest, request.length))
+            if (
+                tokens + request.tokens > wanted
+                or rows + request.rows > limits.max_rows
+                or then.tokens > limits.max_tokens
+                or (cost.seconds(then) - seconds) * variant.threads >= request.alone_s
+                or cost.seconds(then) * PREDICTION_MARGIN > left_then_s
+            ):
+                passed += 1
+                continue
+            batch.append(request)
+            rows, tokens, longest = rows + request.rows, tokens + request.tokens, max(longest, request.length)
+            work, seconds, left_s = then, cost.seconds(then), left_then_s
+    return Batch(batch, variant, work, seconds)
+
+
+def _left_s(request: Request, now: float) -> float:
+    return math.inf if request.deadline is None else request.deadline - now
+
+
+def _candidates(queue: RequestQueue, head: Request, variant: Variant) -> Iterator[Request]:
+    return queue.near(head) if variant.layout.orders_by_length else queue.company(head)
+
+
+def _wanted_tokens(queue: RequestQueue, head: Request, variant: Variant, limits: BatchLimits, cores: int) -> int:
+    """How large the batch should become: what runs best, unless the cores would rather share what waits."""
+    typical = head.length if variant.layout.orders_by_length else max(1, queue.tokens // max(1, queue.rows))
+    enough, best = variant.appetite(typical, limits)
+    return max(head.tokens, min(best, max(enough, queue.tokens // cores)))

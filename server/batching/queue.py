@@ -1,31 +1,128 @@
-"""The bounded queue of one model version: by priority, then by arrival; dead requests leave at once."""
+"""The bounded queue of one model version: by priority, then by arrival; and by length, for who could join whom.
 
+Every operation costs O(log n) in the number waiting or less: requests stand in linked dictionaries by order of arrival
+and by length, deadlines in a heap.
+"""
+
+import heapq
+from bisect import bisect_left, insort
+from collections import OrderedDict
 from collections.abc import Iterator
-from itertools import chain
+from itertools import count
 
-from server.batching.request import Request
-from server.errors import DeadlineExpired, QueueFull
+from server.batching.request import Group, Request
+from server.errors import QueueFull
+
+COMPACT_ABOVE = 64
+"""Deadlines of requests that have left are swept once they are more than those that wait, and more than this."""
+
+
+class Line:
+    """Requests in the order of service: highest priority first, oldest first among equals."""
+
+    def __init__(self) -> None:
+        self._levels: dict[int, OrderedDict[int, Request]] = {}
+        self._order: list[int] = []
+        """The priorities that wait, ascending."""
+
+    def __iter__(self) -> Iterator[Request]:
+        """In order; whoever takes requests out meanwhile must make a list first."""
+        for priority in reversed(self._order):
+            yield from self._levels[priority].values()
+
+    def add(self, request: Request) -> None:
+        """Appends a request behind its equals."""
+        level = self._levels.get(request.priority)
+        if level is None:
+            level = self._levels[request.priority] = OrderedDict()
+            insort(self._order, request.priority)
+        level[id(request)] = request
+
+    def remove(self, request: Request) -> bool:
+        """Takes a request out; False where it does not stand here. True leaves the line possibly `empty`."""
+        level = self._levels.get(request.priority)
+        if level is None or level.pop(id(request), None) is None:
+            return False
+        if not level:
+            del self._levels[request.priority]
+            self._order.remove(request.priority)
+        return True
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody stands here."""
+        return not self._order
+
+    def first(self) -> Request:
+        """Who is next. Raises IndexError where nobody stands here."""
+        return next(iter(self._levels[self._order[-1]].values()))
+
+    def oldest(self) -> Request:
+        """Who has waited longest, whatever the priority. Raises ValueError where nobody stands here."""
+        return min((next(iter(level.values())) for level in self._levels.values()), key=lambda r: r.enqueued_at)
+
+
+class _Company:
+    """The requests of one group, which may run together: in order, and by length."""
+
+    def __init__(self) -> None:
+        self.line = Line()
+        self.by_length: dict[int, Line] = {}
+        self.lengths: list[int] = []
+        """Ascending."""
+
+    def add(self, request: Request) -> None:
+        self.line.add(request)
+        line = self.by_length.get(request.length)
+        if line is None:
+            line = self.by_length[request.length] = Line()
+            insort(self.lengths, request.length)
+        line.add(request)
+
+    def remove(self, request: Request) -> None:
+        self.line.remove(request)
+        line = self.by_length[request.length]
+        line.remove(request)
+        if line.empty:
+            del self.by_length[request.length]
+            self.lengths.pop(bisect_left(self.lengths, request.length))
+
+    def near(self, length: int) -> Iterator[Request]:
+        """All, nearest length first, shorter before longer; among equal lengths in the order of service."""
+        above = bisect_left(self.lengths, length)
+        below = above - 1
+        while below >= 0 or above < len(self.lengths):
+            down = length - self.lengths[below] if below >= 0 else None
+            over = self.lengths[above] - length if above < len(self.lengths) else None
+            if over is None or (down is not None and down <= over):
+                yield from self.by_length[self.lengths[below]]
+                below -= 1
+            else:
+                yield from self.by_length[self.lengths[above]]
+                above += 1
 
 
 class RequestQueue:
-    """Waiting requests, counted in rows.
-
-    Every operation costs O(1) in the number waiting, except for `expire`, which walks all of them.
-    """
+    """Waiting requests, counted in rows."""
 
     def __init__(self, capacity_rows: int) -> None:
         self.capacity_rows = capacity_rows
         self.rows = 0
-        self._levels: dict[int, dict[int, Request]] = {}
-        self._requests = 0
-        """Kept, not counted: a scrape asks from another thread while the levels change."""
+        self.tokens = 0
+        self._ahead: dict[int, float] = {}
+        """Predicted core-seconds, each request alone, by priority."""
+        self._line = Line()
+        self._companies: dict[Group, _Company] = {}
+        self._deadlines: list[tuple[float, int, Request]] = []
+        self._numbers = count()
+        self._waiting: dict[int, Request] = {}
 
     def __len__(self) -> int:
-        return self._requests
+        return len(self._waiting)
 
     def __iter__(self) -> Iterator[Request]:
         """Highest priority first, oldest first among equals."""
-        return chain.from_iterable(level.values() for _, level in sorted(self._levels.items(), reverse=True))
+        return iter(self._line)
 
     def push(self, request: Request) -> None:
         """Appends a request.
@@ -37,29 +134,66 @@ class RequestQueue:
                 f"{self.rows} of {self.capacity_rows} rows are waiting; {request.rows} more do not fit",
                 {"queue_rows": str(self.rows), "capacity_rows": str(self.capacity_rows)},
             )
-        self._levels.setdefault(request.priority, {})[id(request)] = request
+        self._waiting[id(request)] = request
+        self._line.add(request)
+        company = self._companies.get(request.group)
+        if company is None:
+            company = self._companies[request.group] = _Company()
+        company.add(request)
+        if request.deadline is not None:
+            heapq.heappush(self._deadlines, (request.deadline, next(self._numbers), request))
         self.rows += request.rows
-        self._requests += 1
+        self.tokens += request.tokens
+        self._ahead[request.priority] = self._ahead.get(request.priority, 0.0) + request.alone_s
 
     def remove(self, request: Request) -> bool:
         """Takes a request out; False where it is no longer waiting."""
-        level = self._levels.get(request.priority)
-        if level is None or level.pop(id(request), None) is None:
+        if self._waiting.pop(id(request), None) is None:
             return False
-        if not level:
-            del self._levels[request.priority]
+        self._line.remove(request)
+        company = self._companies[request.group]
+        company.remove(request)
+        if company.line.empty:
+            del self._companies[request.group]
         self.rows -= request.rows
-        self._requests -= 1
+        self.tokens -= request.tokens
+        self._ahead[request.priority] -= request.alone_s
+        if not self._waiting:
+            self._ahead.clear()  # and with them what sums of floats have left over
+        if len(self._deadlines) > COMPACT_ABOVE + 2 * len(self._waiting):
+            self._deadlines = [entry for entry in self._deadlines if id(entry[2]) in self._waiting]
+            heapq.heapify(self._deadlines)
         return True
 
-    def expire(self, now: float) -> list[Request]:
-        """Takes out every request that nobody waits for any more or whose deadline has passed, and returns them.
+    def head(self, now: float, max_age_s: float) -> Request:
+        """Who must be in the next run: the oldest, once it has waited `max_age_s`; before that, who is first in order.
 
-        The reply of one whose deadline has passed is set to DeadlineExpired.
+        Raises IndexError where nobody waits.
         """
-        gone = [r for r in self if r.dead or (r.deadline is not None and r.deadline <= now)]
-        for request in gone:
-            self.remove(request)
-            if not request.dead:
-                request.reply.set_exception(DeadlineExpired("the deadline passed while the request was in the queue"))
+        first = self._line.first()
+        oldest = self._line.oldest()
+        return oldest if now - oldest.enqueued_at >= max_age_s else first
+
+    def company(self, request: Request) -> Iterator[Request]:
+        """Who may run with a waiting request, itself included, in the order of service."""
+        return iter(self._companies[request.group].line)
+
+    def near(self, request: Request) -> Iterator[Request]:
+        """Who may run with a waiting request, itself included, nearest length first."""
+        return self._companies[request.group].near(request.length)
+
+    def ahead_s(self, priority: int | None = None) -> float:
+        """The predicted core-seconds, each request alone, of all that goes before a new request of this priority.
+
+        None: of all that waits.
+        """
+        return max(0.0, sum(seconds for level, seconds in self._ahead.items() if priority is None or level >= priority))
+
+    def expire(self, now: float) -> list[Request]:
+        """Takes out every request whose deadline has passed, and returns them."""
+        gone = []
+        while self._deadlines and self._deadlines[0][0] <= now:
+            request = heapq.heappop(self._deadlines)[2]
+            if self.remove(request):
+                gone.append(request)
         return gone

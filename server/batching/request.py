@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from server.tensors import Array
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: made for every request
 class RunTiming:
     """How one request fared: seconds, and the batch that it ran in."""
 
@@ -15,10 +16,10 @@ class RunTiming:
     compute_s: float
     batch_rows: int
     batch_tokens: int
-    """Padded tokens of the batch: its rows times its longest length; equal to the rows where nothing has a length."""
+    """Tokens that the run computed, padding included; equal to the rows where nothing has a length."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # not frozen: made for every request
 class Answer:
     """The outputs of one request, cropped to its own rows and lengths."""
 
@@ -26,31 +27,49 @@ class Answer:
     timing: RunTiming
 
 
-@dataclass(slots=True, eq=False)
-class Request:
-    """Admitted work: `inputs` fit the model's signature, all with the same rows and lengths."""
+Group = tuple[object, ...]
+Precision = Literal["fp32", "bf16", "int8"]
 
-    request_id: str
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Rows:
+    """Rows that fit a model's signature, all with the same lengths: what a layout builds batches of."""
+
     inputs: Mapping[str, Array]
     outputs: tuple[str, ...]
     """The names of the outputs to fetch."""
     rows: int
     lengths: Mapping[str, int]
     """The size of each named length axis."""
-    group: tuple[object, ...]
-    """Requests of different groups cannot run together: the sizes of their free axes differ."""
+    masked: bool = False
+    """Whether a mask came with them, which may hide tokens."""
+    length: int = field(init=False)
+    """The longest length; 1 where nothing has one."""
+    tokens: int = field(init=False)
+    """Rows times the longest length: what they count alone, before padding."""
+
+    def __post_init__(self) -> None:
+        self.length = max(self.lengths.values(), default=1)
+        self.tokens = self.rows * self.length
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Request(Rows):
+    """Admitted work, from its arrival to its reply."""
+
+    request_id: str
+    group: Group
+    """Requests of different groups cannot run together: their outputs, precision or sizes of free axes differ."""
     enqueued_at: float
     """Monotonic seconds."""
     deadline: float | None
     """Monotonic seconds; None waits as long as it takes."""
-    reply: asyncio.Future[Answer] = field(repr=False)
+    reply: "asyncio.Future[Answer]" = field(repr=False)
     priority: int = 0
     """Larger goes first."""
-
-    @property
-    def tokens(self) -> int:
-        """Rows times the longest length: what the request costs alone, before padding."""
-        return self.rows * max(self.lengths.values(), default=1)
+    precision: Precision = "fp32"
+    alone_s: float = field(default=0.0, init=False)
+    """The predicted core-seconds of a run of its own; set where it is queued."""
 
     @property
     def dead(self) -> bool:

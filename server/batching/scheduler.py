@@ -1,4 +1,4 @@
-"""Gives free cores the next batch: lanes in turn, no waiting for company, one bound on runs for the whole process.
+"""Gives free cores their next run: by what lanes have had, by what a batch gains, within one budget of cores.
 
 Everything but the run itself happens on the event loop's thread, so that no state here needs a lock. A batch that
 fails as a whole is run again one request at a time, so that only the guilty one fails.
@@ -6,196 +6,391 @@ fails as a whole is run again one request at a time, so that only the guilty one
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import partial
 
-from server.batching.collate import collate, split
-from server.batching.lane import Lane, tokens_of
+from server.batching.lane import Lane
 from server.batching.observer import BatchingObserver, BatchRecord
-from server.batching.policy import choose
+from server.batching.policy import PREDICTION_MARGIN, Batch, choose
 from server.batching.request import Answer, Request, RunTiming
+from server.batching.variant import Stop, Variant
+from server.batching.workers import Job, Workers
 from server.clock import Clock
-from server.errors import DeadlineExpired, InferenceFailed, ModelNotReady, ServeError
+from server.errors import (
+    DeadlineExpired,
+    DeadlineUnreachable,
+    InferenceFailed,
+    ModelNotReady,
+    RequestCancelled,
+    ServeError,
+)
+from server.runtime.budget import CoreBudget
 from server.tensors import Array
 
 log = logging.getLogger(__name__)
 
+INLINE_S = 50e-6
+"""A run predicted to be shorter, with nothing waiting, is made on the event loop's thread: handing it to another would
+cost as much. What takes longer is handed over, so that others can gather meanwhile."""
+FAIR_SLACK_S = 0.02
+"""Lanes that have had as much as this more than the least served compete by what their next batch gains."""
+ABSURD = 100.0
+"""A run that seems to have taken so many times what was predicted counts as this much: a clock may have jumped."""
+INLINE_TURN_S = 2e-3
+"""After so long on runs of its own the event loop turns to its callers again."""
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(slots=True, eq=False)  # not frozen: one a run, and freezing costs as much as all else of it
 class _Outcome:
-    """What came out of one run, in the worker thread: each request's outputs or error, and the phases' seconds."""
+    """What came out of one run: each request's outputs or error, and the phases' seconds."""
 
     results: Sequence[dict[str, Array] | ServeError]
     collate_s: float
     compute_s: float
     split_s: float
+    cost_s: float
+    """What the run cost, as the variant counts."""
     failed: bool
 
 
 class Scheduler:
-    """Runs the lanes' requests on at most `slots` threads of `executor`."""
+    """Runs the lanes' requests on `workers`, never on more cores than `budget` has."""
 
-    def __init__(self, executor: Executor, slots: int, clock: Clock, observer: BatchingObserver) -> None:
-        if slots < 1:
-            raise ValueError(f"{slots} slots; at least one run must be possible")
-        self._executor = executor
-        self._free = slots
+    def __init__(
+        self,
+        workers: Workers,
+        budget: CoreBudget,
+        clock: Clock,
+        observer: BatchingObserver,
+        *,
+        max_age_s: float = 1.0,
+        inline_s: float = INLINE_S,
+    ) -> None:
+        self._workers = workers
+        self._budget = budget
         self._clock = clock
         self._observer = observer
-        self._lanes: dict[Lane, None] = {}
-        """In the order of service: the lane served last stands last."""
+        self._max_age_s = max_age_s
+        self._inline_s = inline_s
+        self._lanes: set[Lane] = set()
+        self._waiting: dict[Lane, None] = {}
+        """Lanes with requests in their queues."""
+        self._served_s = 0.0
+        """What the lane served last had had: a lane that wakes starts from here, and not from what it saved up."""
+        self._ends: dict[int, tuple[float, int]] = {}
+        """When each run is predicted to end, and its cores, by the batch's identity."""
+        self._dispatch_due = False
+
+    @property
+    def budget(self) -> CoreBudget:
+        """The cores."""
+        return self._budget
 
     def add(self, lane: Lane) -> None:
         """Starts serving a lane."""
-        self._lanes[lane] = None
+        self._lanes.add(lane)
 
     async def remove(self, lane: Lane) -> None:
         """Stops serving a lane once all that it has taken is answered."""
         while lane.busy:  # again and again: a request may come between the last answer and this task's turn
             lane.idle = asyncio.Event()
             await lane.idle.wait()
-        self._lanes.pop(lane, None)
+        self._lanes.discard(lane)
+
+    # --- requests in and out --------------------------------------------------------------------------------------
 
     def submit(self, lane: Lane, request: Request) -> None:
         """Queues a request, whose reply will be set.
 
-        Raises QueueFull where there is no room, ModelNotReady where the lane is no longer served.
+        Raises QueueFull where there is no room, DeadlineUnreachable where it is predicted to be answered too late,
+        ModelNotReady where the lane is no longer served.
         """
         if lane not in self._lanes:
             raise ModelNotReady(f"{lane.model} version {lane.version} has been unloaded")
+        request.alone_s, variant = lane.alone(request)
         if lane.queue.rows + request.rows > lane.queue.capacity_rows:
             self._expire(lane)
         try:
+            self._check_deadline(lane, request)
+            if not self._waiting and self._run_now(lane, request, variant):
+                return
             lane.queue.push(request)
         except ServeError as error:
             self._observer.request_dropped(lane.model, lane.version, error.reason)
             raise
-        self._dispatch()
+        if lane not in self._waiting:
+            self._waiting[lane] = None
+            lane.served_s = max(lane.served_s, self._served_s)
+        self._dispatch_soon()
+
+    def _run_now(self, lane: Lane, request: Request, variant: Variant) -> bool:
+        """Runs a request that costs next to nothing, without the queue; False where it must take the usual way."""
+        if not self._may_be_inline(variant, request.alone_s) or not self._budget.take(1):
+            return False
+        lane.served_s = max(lane.served_s, self._served_s)
+        work = variant.layout.work(request.rows, request.tokens, request.length)
+        self._start(lane, Batch([request], variant, work, request.alone_s), request.enqueued_at)
+        return True
+
+    def _may_be_inline(self, variant: Variant, seconds: float) -> bool:
+        return seconds <= self._inline_s and variant.threads == 1 and variant.foreseeable
 
     def withdraw(self, lane: Lane, request: Request, error: ServeError) -> None:
-        """Takes a request back whose caller has gone; one that is already running runs to its end unheard."""
+        """Takes a request back, which fails with `error`; a run that it does not share with others is ended."""
         waiting = lane.queue.remove(request)
-        request.reply.cancel()
-        if request.reply.cancelled():
+        if not request.dead:
+            request.reply.set_exception(error)
+            request.reply.exception()  # whoever waited may have gone, and then nobody else looks at it
             self._observer.request_dropped(lane.model, lane.version, error.reason)
+        elif request.reply.cancelled():
+            self._observer.request_dropped(lane.model, lane.version, error.reason)
+        stop = lane.stops.pop(id(request), None)
+        if stop is not None:
+            stop.stop()
         if waiting:
             self._rest(lane)
 
-    def _dispatch(self) -> None:
-        while self._free > 0:
-            lane = next((lane for lane in self._lanes if len(lane.queue)), None)
-            if lane is None:
-                return
-            del self._lanes[lane]
-            self._lanes[lane] = None
-            batch = self._take(lane)
-            if batch:
-                self._start(lane, batch)
-            else:
-                self._rest(lane)
+    def wait_s(self, lane: Lane, priority: int = 0) -> float:
+        """How long a request that came now is predicted to wait for its run.
 
-    def _take(self, lane: Lane) -> list[Request]:
-        self._expire(lane)
-        batch = choose(lane.queue, lane.limits)
-        for request in batch:
-            lane.queue.remove(request)
-        return batch
+        What goes before it in its own lane counts in full, other lanes' work as far as they share the cores.
+        """
+        if self._budget.free and not len(lane.queue):
+            return 0.0
+        now = self._clock.now()
+        running = sum(max(0.0, end - now) * cores for end, cores in self._ends.values())
+        own = lane.queue.ahead_s(priority) * lane.efficiency
+        others = [other.queue.ahead_s() * other.efficiency for other in self._waiting if other is not lane]
+        shared = sum(min(own + lane.run_s, other) for other in others)
+        return (running + own + shared) / self._budget.cores
+
+    def _check_deadline(self, lane: Lane, request: Request) -> None:
+        if request.deadline is None:
+            return
+        left = request.deadline - self._clock.now()
+        wait = self.wait_s(lane, request.priority)
+        needed = wait + (max(request.alone_s, lane.run_s) if wait else request.alone_s)
+        if needed * PREDICTION_MARGIN > left:
+            raise DeadlineUnreachable(
+                f"the answer is predicted to take {needed:.3f} s, the deadline leaves {max(0.0, left):.3f} s",
+                {"retry_after_s": f"{max(0.0, needed * PREDICTION_MARGIN - left):.3f}"},
+            )
 
     def _expire(self, lane: Lane) -> None:
         for request in lane.queue.expire(self._clock.now()):
-            if not request.reply.cancelled():  # the cancelled are counted when their callers withdraw them
-                self._observer.request_dropped(lane.model, lane.version, DeadlineExpired.reason)
+            self._drop(lane, request, DeadlineExpired("the deadline passed while the request was in the queue"))
 
-    def _start(self, lane: Lane, batch: list[Request]) -> None:
-        self._free -= 1
+    def _drop(self, lane: Lane, request: Request, error: ServeError) -> None:
+        """Answers a request that left the queue unserved; the cancelled are counted when their callers withdraw."""
+        if not request.dead:
+            request.reply.set_exception(error)
+            self._observer.request_dropped(lane.model, lane.version, error.reason)
+
+    # --- the next run ---------------------------------------------------------------------------------------------
+
+    def _dispatch_soon(self) -> None:
+        """Once for all requests that arrive in one turn of the event loop, so that they can run together."""
+        if not self._dispatch_due and self._budget.free:
+            self._dispatch_due = True
+            asyncio.get_running_loop().call_soon(self._dispatch)
+
+    def _dispatch(self) -> None:
+        self._dispatch_due = False
+        begin = now = self._clock.now()
+        while self._budget.free and self._waiting:
+            if now - begin > INLINE_TURN_S:
+                self._dispatch_soon()
+                return
+            lane = self._next_lane()
+            self._expire(lane)
+            batch = choose(lane.queue, lane.variants, lane.limits, self._budget.cores, now, self._max_age_s)
+            if batch is None:
+                self._rest(lane)
+                continue
+            if not self._budget.take(batch.variant.threads):
+                return  # the cores that are free wait for the others: whoever needs many must not wait for ever
+            self._take(lane, batch, now)
+            if batch.requests:
+                self._start(lane, batch, now)
+            else:
+                self._budget.give_back(batch.variant.threads)
+            self._rest(lane)
+            now = self._clock.now()
+
+    def _next_lane(self) -> Lane:
+        least = min(lane.served_s for lane in self._waiting)
+        near = [lane for lane in self._waiting if lane.served_s <= least + FAIR_SLACK_S]
+        return near[0] if len(near) == 1 else max(near, key=lambda lane: (lane.gain(), -lane.served_s))
+
+    def _take(self, lane: Lane, batch: Batch, now: float) -> None:
+        """Takes a batch out of its queue; those that would be answered too late are refused in its place."""
+        batch.requests, chosen = [], batch.requests
+        for request in chosen:
+            lane.queue.remove(request)
+            if request.deadline is not None and request.deadline < now + batch.seconds:
+                self._drop(lane, request, DeadlineUnreachable("the run would end past the deadline"))
+            elif not request.dead:
+                batch.requests.append(request)
+        if batch.requests and len(batch.requests) < len(chosen):
+            batch.measure()
+
+    def _start(self, lane: Lane, batch: Batch, now: float) -> None:
+        variant, seconds = batch.variant, batch.seconds
         lane.running += 1
-        started = self._clock.now()
+        lane.served_s += seconds * variant.threads
+        self._served_s = lane.served_s
+        self._ends[id(batch)] = (now + seconds, variant.threads)
+        if self._may_be_inline(variant, seconds) and not len(lane.queue):
+            self._run_here(lane, batch, now)
+            return
+        stop = None
+        if len(batch.requests) == 1 and variant.make_stop is not None:
+            stop = lane.stops[id(batch.requests[0])] = variant.make_stop()
         loop = asyncio.get_running_loop()
-        future = self._executor.submit(self._execute, lane, batch)
 
-        def done(finished: Future[_Outcome]) -> None:
-            loop.call_soon_threadsafe(partial(self._finish, lane, batch, started, finished))
+        def tell(outcome: _Outcome) -> None:
+            loop.call_soon_threadsafe(partial(self._finish_and_go_on, lane, batch, now, outcome))
 
-        future.add_done_callback(done)
+        self._workers.submit(
+            Job(run=lambda: tell(self._execute(lane, batch, stop)), died=lambda: tell(_nothing(batch)))
+        )
 
-    def _execute(self, lane: Lane, batch: list[Request]) -> _Outcome:
-        """In a worker thread."""
+    def _run_here(self, lane: Lane, batch: Batch, now: float) -> None:
+        """Runs on the event loop's thread; what would end a thread is raised, but leaves nobody without an answer."""
         try:
-            return self._run_together(lane, batch)
+            outcome = self._execute(lane, batch, None)
+        except BaseException:
+            self._finish(lane, batch, now, _nothing(batch))
+            self._dispatch_soon()
+            raise
+        self._finish(lane, batch, now, outcome)
+
+    # --- in a worker thread ---------------------------------------------------------------------------------------
+
+    def _execute(self, lane: Lane, batch: Batch, stop: Stop | None) -> _Outcome:
+        try:
+            return self._run(batch.variant, batch.requests, stop)
         except Exception as error:
-            self._log_failure(lane, batch, error)
-            if len(batch) > 1:
+            if isinstance(error, RequestCancelled):
+                return _Outcome([error], 0.0, 0.0, 0.0, 0.0, failed=True)
+            self._log_failure(lane, batch.requests, error)
+            if len(batch.requests) > 1:
                 return self._run_one_by_one(lane, batch)
             # The session's own errors say what the caller may know; any other exception text stays in the log.
             known = error if isinstance(error, ServeError) else InferenceFailed("the model failed on this request")
-            return _Outcome([known], 0.0, 0.0, 0.0, failed=True)
+            return _Outcome([known], 0.0, 0.0, 0.0, 0.0, failed=True)
 
-    def _run_together(self, lane: Lane, batch: list[Request]) -> _Outcome:
-        begin = self._clock.now()
-        inputs = collate(batch, lane.inputs)
-        collated = self._clock.now()
-        outputs = lane.run(inputs, batch[0].outputs)
-        computed = self._clock.now()
-        results = list(split(outputs, batch, lane.outputs))
-        return _Outcome(results, collated - begin, computed - collated, self._clock.now() - computed, failed=False)
+    def _run(self, variant: Variant, requests: list[Request], stop: Stop | None) -> _Outcome:
+        now, layout = self._clock.now, variant.layout
+        cpu = time.thread_time()
+        begin = now()
+        inputs = layout.collate(requests)
+        collated = now()
+        outputs = variant.run(inputs, requests[0].outputs, stop)
+        computed = now()
+        results = list(layout.split(outputs, requests))
+        end = now()
+        cost_s = time.thread_time() - cpu if variant.counts_cpu and variant.threads == 1 else end - begin
+        return _Outcome(results, collated - begin, computed - collated, end - computed, cost_s, failed=False)
 
-    def _run_one_by_one(self, lane: Lane, batch: list[Request]) -> _Outcome:
-        outcomes = [self._execute(lane, [request]) for request in batch]
+    def _run_one_by_one(self, lane: Lane, batch: Batch) -> _Outcome:
+        variant, work = batch.variant, batch.work
+        outcomes = [
+            _left() if request.dead else self._execute(lane, Batch([request], variant, work, batch.seconds), None)
+            for request in batch.requests
+        ]
         return _Outcome(
             [outcome.results[0] for outcome in outcomes],
             sum(outcome.collate_s for outcome in outcomes),
             sum(outcome.compute_s for outcome in outcomes),
             sum(outcome.split_s for outcome in outcomes),
+            0.0,
             failed=True,
         )
 
     @staticmethod
-    def _log_failure(lane: Lane, batch: list[Request], error: Exception) -> None:
+    def _log_failure(lane: Lane, requests: list[Request], error: Exception) -> None:
         log.error(
             "a run failed",
             exc_info=error,
             extra={
                 "model": lane.model,
                 "version": lane.version,
-                "requests": [request.request_id for request in batch],
+                "requests": [request.request_id for request in requests],
             },
         )
 
-    def _finish(self, lane: Lane, batch: list[Request], started: float, finished: Future[_Outcome]) -> None:
-        """Back on the event loop: answers everyone, tells the observer, takes the next batch."""
-        self._free += 1
+    # --- back on the event loop -----------------------------------------------------------------------------------
+
+    def _finish_and_go_on(self, lane: Lane, batch: Batch, started: float, outcome: _Outcome) -> None:
+        self._finish(lane, batch, started, outcome)
+        self._dispatch()
+        self._rest(lane)
+
+    def _finish(self, lane: Lane, batch: Batch, started: float, outcome: _Outcome) -> None:
+        """Gives the cores back, answers everyone, learns from the run, tells the observer."""
+        variant, requests = batch.variant, batch.requests
+        self._budget.give_back(variant.threads)
+        self._ends.pop(id(batch), None)
         lane.running -= 1
-        outcome = finished.result()
-        rows, tokens, padded = tokens_of(batch)
-        queue_s = tuple(max(0.0, started - request.enqueued_at) for request in batch)
-        for request, result, waited in zip(batch, outcome.results, queue_s, strict=True):
+        run_s = max(0.0, self._clock.now() - started)
+        # What failed, and was then run one by one, is paid for as well.
+        spent_s = (run_s if outcome.failed else outcome.cost_s) or batch.seconds
+        lane.served_s += (min(spent_s, ABSURD * batch.seconds) - batch.seconds) * variant.threads
+        if not outcome.failed:
+            variant.cost.observe(batch.work, outcome.cost_s)
+            lane.learn(requests, run_s * variant.threads, run_s)
+        self._answer(lane, batch, started, outcome)
+        self._observer.batch_ran(
+            BatchRecord(
+                model=lane.model,
+                version=lane.version,
+                requests=len(requests),
+                rows=sum(request.rows for request in requests),
+                tokens=sum(request.tokens for request in requests),
+                padded_tokens=batch.work.tokens,
+                queue_s=tuple([max(0.0, started - request.enqueued_at) for request in requests]),
+                compute_s=outcome.compute_s,
+                collate_s=outcome.collate_s,
+                split_s=outcome.split_s,
+                failed=outcome.failed,
+                variant=variant.name,
+                predicted_s=batch.seconds,
+                cost_s=outcome.cost_s,
+            )
+        )
+
+    def _answer(self, lane: Lane, batch: Batch, started: float, outcome: _Outcome) -> None:
+        rows = sum(request.rows for request in batch.requests)
+        for request, result in zip(batch.requests, outcome.results, strict=True):
+            lane.stops.pop(id(request), None)
             if request.dead:
                 continue
             if isinstance(result, ServeError):
                 request.reply.set_exception(result)
             else:
-                request.reply.set_result(Answer(result, RunTiming(waited, outcome.compute_s, rows, padded)))
-        self._observer.batch_ran(
-            BatchRecord(
-                model=lane.model,
-                version=lane.version,
-                requests=len(batch),
-                rows=rows,
-                tokens=tokens,
-                padded_tokens=padded,
-                queue_s=queue_s,
-                compute_s=outcome.compute_s,
-                collate_s=outcome.collate_s,
-                split_s=outcome.split_s,
-                failed=outcome.failed,
-            )
-        )
-        self._dispatch()
-        self._rest(lane)
+                waited = max(0.0, started - request.enqueued_at)
+                timing = RunTiming(waited, outcome.compute_s, rows, batch.work.tokens)
+                request.reply.set_result(Answer(result, timing))
 
-    @staticmethod
-    def _rest(lane: Lane) -> None:
+    def _rest(self, lane: Lane) -> None:
+        """Takes an empty lane out of the turn, and tells who waits for a lane to have nothing left."""
+        if not len(lane.queue):
+            self._waiting.pop(lane, None)
         if lane.idle is not None and not lane.busy:
             lane.idle.set()
+
+
+def _left() -> _Outcome:
+    """For a request whose caller has gone, so that it need not run."""
+    return _Outcome([RequestCancelled("the caller has gone")], 0.0, 0.0, 0.0, 0.0, failed=True)
+
+
+def _nothing(batch: Batch) -> _Outcome:
+    """What is left of a batch whose thread died."""
+    failed = [
+        InferenceFailed("the run ended without an answer; the cause is in the server's log") for _ in batch.requests
+    ]
+    return _Outcome(failed, 0.0, 0.0, 0.0, 0.0, failed=True)

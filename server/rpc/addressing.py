@@ -9,6 +9,8 @@ from server.servable import Servable
 
 MAX_VERSION_DIGITS = 18
 """Versions fit a signed 64-bit integer."""
+_MODEL_NAME = re.compile(MODEL_NAME_PATTERN)
+_ALIAS = re.compile(ALIAS_PATTERN)
 
 
 def find(registry: Registry, name: str, version: str) -> Servable:
@@ -29,14 +31,14 @@ def checked_name(name: str) -> str:
 
     Raises ModelNotFound.
     """
-    if not re.fullmatch(MODEL_NAME_PATTERN, name):
+    if not _MODEL_NAME.fullmatch(name):
         raise ModelNotFound(f"no model {shown(name)}" if name else "the request names no model")
     return name
 
 
 def checked_alias(name: str, alias: str) -> str:
     """The alias, if a version can have it. Raises VersionNotFound."""
-    if not re.fullmatch(ALIAS_PATTERN, alias):
+    if not _ALIAS.fullmatch(alias):
         raise VersionNotFound(f"model {name!r} has no version {shown(alias)}")
     return alias
 

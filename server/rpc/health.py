@@ -12,7 +12,8 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from server.errors import ModelNotFound, NotFound, Unavailable
 from server.registry import Registry
 from server.rpc.addressing import find, shown
-from server.rpc.calls import Call, Calls
+from server.rpc.call import Call
+from server.rpc.calls import Calls
 
 SERVICE = "grpc.health.v1.Health"
 

@@ -8,7 +8,7 @@ from server.batching.request import Answer
 from server.codecs.codec import EncodedRow
 from server.errors import ServeError
 from server.manifest import Axis, Manifest
-from server.rpc.calls import Call
+from server.rpc.call import Call
 from server.servable import Servable
 from server.tensors import Array, Tensor, cast
 
@@ -25,9 +25,12 @@ async def for_each(items: Iterable[Item], work: Callable[[int, Item], Awaitable[
     async def one(index: int, item: Item) -> Result:
         return await work(index, item)
 
+    listed = list(items)
+    if len(listed) == 1:  # which needs no task of its own
+        return [await work(0, listed[0])]
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(index, item)) for index, item in enumerate(items)]
+            tasks = [group.create_task(one(index, item)) for index, item in enumerate(listed)]
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return [task.result() for task in tasks]
@@ -39,11 +42,21 @@ def naming_input(error: ServeError, index: int) -> ServeError:
 
 
 async def infer_row(
-    servable: Servable, row: EncodedRow, outputs: Sequence[str], call: Call, priority: int = 0
+    servable: Servable,
+    row: EncodedRow,
+    outputs: Sequence[str],
+    call: Call,
+    priority: int = 0,
+    precision: str | None = None,
 ) -> Answer:
     """Infers one encoded row. Raises what `Servable.infer` raises."""
     return await servable.infer(
-        _tensors(servable, row), outputs, request_id=call.request_id, deadline=call.deadline, priority=priority
+        _tensors(servable, row),
+        outputs,
+        request_id=call.request_id,
+        deadline=call.deadline,
+        priority=priority,
+        precision=precision,
     )
 
 

@@ -11,7 +11,8 @@ from server.registry import Registry
 from server.rpc import attendant, health, open_inference
 from server.rpc.attendant.attention import AttentionObserver
 from server.rpc.attendant.service import AttendantService
-from server.rpc.calls import CallObserver, Calls
+from server.rpc.call import CallObserver
+from server.rpc.calls import Calls
 from server.rpc.health import Health
 from server.rpc.open_inference.service import OpenInferenceService
 from server.rpc.reflection import reflection_pool

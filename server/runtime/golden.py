@@ -5,7 +5,8 @@ Arrays are named `input.<row>.<name>` and `output.<row>.<name>`.
 
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,13 @@ MAX_GOLDEN_BYTES = 256 * 1024**2
 
 _FLOATS = frozenset({Datatype.FP16, Datatype.BF16, Datatype.FP32, Datatype.FP64})
 
-_Row = dict[str, dict[str, Array]]
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GoldenRow:
+    """One row as it was asked and answered when the bundle was verified, each array with a row axis of one."""
+
+    inputs: Mapping[str, Array]
+    outputs: Mapping[str, Array]
 
 
 def replay(path: Path, session: Session, tolerance: float) -> int:
@@ -29,27 +36,25 @@ def replay(path: Path, session: Session, tolerance: float) -> int:
 
     Raises ArtifactCorrupt if the file is malformed or holds no row, the session fails on a row, or an answer differs.
     """
-    rows = _read(path)
-    if not rows:
-        raise ArtifactCorrupt(f"{path.name} holds no row")
-    declared = {tensor.name: tensor for tensor in session.outputs}
-    for number, row in sorted(rows.items()):
-        expected = row["output"]
-        unknown = sorted(set(expected) - set(declared))
-        if unknown or not expected:
-            raise ArtifactCorrupt(f"{path.name}: row {number} has no output, or one unknown to the graph: {unknown}")
+    rows = read_golden(path)
+    for number, row in enumerate(rows):
+        where = f"{path.name}: row {number}"
+        declared = {tensor.name: tensor for tensor in session.outputs}
+        unknown = sorted(set(row.outputs) - set(declared))
+        if unknown or not row.outputs:
+            raise ArtifactCorrupt(f"{where} has no output, or one unknown to the graph: {unknown}")
         try:
-            answers = session.run(row["input"], list(expected))
+            answers = session.run(row.inputs, list(row.outputs))
         except ServeError as error:
             raise ArtifactCorrupt(f"{path.name}: the graph fails on row {number}") from error
         for name, answer in answers.items():
-            _compare(f"{path.name}: row {number}", declared[name], answer, expected[name], tolerance)
+            _compare(where, declared[name], answer, row.outputs[name], tolerance)
     return len(rows)
 
 
-def _read(path: Path) -> dict[str, _Row]:
-    """The arrays by row, by kind (input or output), by name."""
-    rows: dict[str, _Row] = {}
+def read_golden(path: Path) -> Sequence[GoldenRow]:
+    """The rows in order. Raises ArtifactCorrupt where the file is malformed, too large, or holds none."""
+    rows: dict[str, dict[str, dict[str, Array]]] = {}
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > MAX_GOLDEN_BYTES:
@@ -59,7 +64,9 @@ def _read(path: Path) -> dict[str, _Row]:
             rows.setdefault(row, {"input": {}, "output": {}})[kind][tensor] = array
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise ArtifactCorrupt(f"{path.name} is no archive of golden rows") from error
-    return rows
+    if not rows:
+        raise ArtifactCorrupt(f"{path.name} holds no row")
+    return [GoldenRow(row["input"], row["output"]) for _, row in sorted(rows.items())]
 
 
 def _arrays(path: Path) -> Iterator[tuple[str, Array]]:

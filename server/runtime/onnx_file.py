@@ -34,7 +34,7 @@ SKELETON: dict[str, tuple[tuple[str, int, str, bool], ...]] = {
         ("sparse_tensor", 22, "SparseTensorProto", False),
         ("sparse_tensors", 23, "SparseTensorProto", True),
     ),
-    "NodeProto": (("attribute", 5, "AttributeProto", True),),
+    "NodeProto": (("op_type", 4, "BYTES", False), ("attribute", 5, "AttributeProto", True)),
     "GraphProto": (
         ("node", 1, "NodeProto", True),
         ("initializer", 5, "TensorProto", True),
@@ -50,6 +50,7 @@ SKELETON: dict[str, tuple[tuple[str, int, str, bool], ...]] = {
     ),
 }
 
+_LOOPS = frozenset({b"Loop", b"Scan"})
 _EXTERNAL = 1
 """TensorProto.DataLocation.EXTERNAL."""
 
@@ -82,6 +83,8 @@ class OnnxFile:
     """The version of the standard operator set."""
     external_files: frozenset[str]
     """The locations of external tensor data, as they are written in the file: relative paths, or anything else."""
+    loops: bool
+    """Whether the graph has loops, so that what a run costs depends on the values of its inputs."""
 
 
 MAX_ONNX_BYTES = 2**31 - 1
@@ -118,18 +121,24 @@ def parse_onnx(content: bytes) -> OnnxFile:
     opset = max((entry.version for entry in model.opset_import if entry.domain in (b"", b"ai.onnx")), default=0)  # type: ignore[attr-defined]
     if opset < 1:
         raise ArtifactCorrupt("the ONNX file imports no standard operator set")
-    locations = {_location(tensor) for tensor in _tensors(model) if _is_external(tensor)}
-    return OnnxFile(opset=opset, external_files=frozenset(locations))
+    below = list(_below(model))
+    tensors = [message for message in below if message.DESCRIPTOR.name == "TensorProto"]
+    locations = {_location(tensor) for tensor in tensors if _is_external(tensor)}
+    nodes = (message for message in below if message.DESCRIPTOR.name == "NodeProto")
+    loops = any(node.op_type in _LOOPS for node in nodes)  # type: ignore[attr-defined]
+    return OnnxFile(opset=opset, external_files=frozenset(locations), loops=loops)
 
 
-def _tensors(message: Message) -> Iterator[Message]:
-    """Every tensor below `message`, wherever it hides: initializers, attributes, subgraphs, functions."""
+def _below(message: Message) -> Iterator[Message]:
+    """Every tensor and node below `message`, wherever it hides: initializers, attributes, subgraphs, functions."""
     pending = [message]
     while pending:
         current = pending.pop()
         if current.DESCRIPTOR.name == "TensorProto":
             yield current
             continue
+        if current.DESCRIPTOR.name == "NodeProto":
+            yield current
         for field, value in current.ListFields():
             if field.type == _Field.TYPE_MESSAGE:
                 pending.extend([value] if isinstance(value, Message) else value)

@@ -1,9 +1,8 @@
 """Counts and total times of one model version since it was loaded, as the protocol's ModelStatistics wants them."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Lock
 from types import MappingProxyType
 
@@ -70,88 +69,110 @@ class _Total:
     count: int = 0
     seconds: float = 0.0
 
-    def add(self, seconds: float, count: int = 1) -> None:
-        """Adds `count` occurrences that took `seconds` each."""
-        self.count += count
-        self.seconds += seconds * count
-
     def duration(self) -> Duration:
-        return Duration(self.count, round(self.seconds * _NS))
+        return _duration(self.count, self.seconds)
 
 
 @dataclass(slots=True)
-class _Compute:
-    input: _Total = field(default_factory=_Total)
-    infer: _Total = field(default_factory=_Total)
-    output: _Total = field(default_factory=_Total)
+class _Batches:
+    """The batches of one size; the second three count a batch's seconds once for each of its requests."""
 
-    def add(self, record: BatchRecord, count: int) -> None:
-        self.input.add(record.collate_s, count)
-        self.infer.add(record.compute_s, count)
-        self.output.add(record.split_s, count)
+    count: int = 0
+    requests: int = 0
+    input_s: float = 0.0
+    infer_s: float = 0.0
+    output_s: float = 0.0
+    requests_input_s: float = 0.0
+    requests_infer_s: float = 0.0
+    requests_output_s: float = 0.0
+
+    def add(self, record: BatchRecord) -> None:
+        requests = record.requests
+        self.count += 1
+        self.requests += requests
+        self.input_s += record.collate_s
+        self.infer_s += record.compute_s
+        self.output_s += record.split_s
+        self.requests_input_s += record.collate_s * requests
+        self.requests_infer_s += record.compute_s * requests
+        self.requests_output_s += record.split_s * requests
 
 
 class ModelStatistics:
     """Counts one version's batches and requests; read from another thread than it is written on."""
 
-    def __init__(self, wall_clock: Callable[[], float] = time.time) -> None:
-        """`wall_clock` tells seconds since 1970."""
-        self._wall_clock = wall_clock
+    def __init__(self) -> None:
+        self._settle: Callable[[], None] = lambda: None
         self._lock = Lock()
         self._last_inference_s = 0.0
-        self._rows = 0
-        self._batches = 0
         self._success = _Total()
         self._fail = _Total()
         self._queue = _Total()
-        self._compute = _Compute()
-        self._by_size: dict[int, _Compute] = {}
+        self._by_rows: dict[int, _Batches] = {}
         self._failures: Counter[str] = Counter()
 
-    def batch_ran(self, record: BatchRecord) -> None:
-        """Counts a batch; a failed one leaves only the time of the last inference."""
+    def read_after(self, settle: Callable[[], None]) -> None:
+        """Has `settle` called before each snapshot: it counts here what has been put off until then."""
+        self._settle = settle
+
+    def batch_ran(self, record: BatchRecord, ended_at_s: float) -> None:
+        """Counts a batch that ended so many seconds after 1970; a failed one leaves only that time."""
         with self._lock:
-            self._last_inference_s = self._wall_clock()
+            self._last_inference_s = ended_at_s
             if record.failed:
                 return
-            self._rows += record.rows
-            self._batches += 1
-            for seconds in record.queue_s:
-                self._queue.add(seconds)
-            self._compute.add(record, record.requests)
-            self._by_size.setdefault(record.rows, _Compute()).add(record, 1)
+            self._queue.count += len(record.queue_s)
+            self._queue.seconds += sum(record.queue_s)
+            batches = self._by_rows.get(record.rows)
+            if batches is None:
+                batches = self._by_rows[record.rows] = _Batches()
+            batches.add(record)
 
     def request_succeeded(self, request_s: float) -> None:
         """Counts an answered request and its seconds from receipt to answer."""
         with self._lock:
-            self._success.add(request_s)
+            self._success.count += 1
+            self._success.seconds += request_s
 
     def request_failed(self, request_s: float, reason: str = "UNEXPECTED") -> None:
         """Counts a failed request, its seconds from receipt to failure, and the ServeError's reason."""
         with self._lock:
-            self._fail.add(request_s)
+            self._fail.count += 1
+            self._fail.seconds += request_s
             self._failures[reason] += 1
 
     def snapshot(self) -> StatisticsSnapshot:
         """All counts at one moment."""
+        self._settle()
         with self._lock:
+            sizes = sorted(self._by_rows.items())
+            every = [batches for _, batches in sizes]
+            requests = sum(batches.requests for batches in every)
             return StatisticsSnapshot(
                 last_inference_ms=round(self._last_inference_s * 1000),
-                inference_count=self._rows,
-                execution_count=self._batches,
+                inference_count=sum(rows * batches.count for rows, batches in sizes),
+                execution_count=sum(batches.count for batches in every),
                 success=self._success.duration(),
                 fail=self._fail.duration(),
                 queue=self._queue.duration(),
-                compute_input=self._compute.input.duration(),
-                compute_infer=self._compute.infer.duration(),
-                compute_output=self._compute.output.duration(),
+                compute_input=_duration(requests, sum(batches.requests_input_s for batches in every)),
+                compute_infer=_duration(requests, sum(batches.requests_infer_s for batches in every)),
+                compute_output=_duration(requests, sum(batches.requests_output_s for batches in every)),
                 cache_hit=Duration(),
                 cache_miss=Duration(),
-                batch_stats=tuple(
-                    BatchSizeStatistics(
-                        size, compute.input.duration(), compute.infer.duration(), compute.output.duration()
-                    )
-                    for size, compute in sorted(self._by_size.items())
-                ),
+                batch_stats=tuple(_by_size(rows, batches) for rows, batches in sizes),
                 failures=MappingProxyType(dict(self._failures)),
             )
+
+
+def _duration(count: int, seconds: float) -> Duration:
+    return Duration(count, round(seconds * _NS))
+
+
+def _by_size(rows: int, batches: _Batches) -> BatchSizeStatistics:
+    return BatchSizeStatistics(
+        rows,
+        _duration(batches.count, batches.input_s),
+        _duration(batches.count, batches.infer_s),
+        _duration(batches.count, batches.output_s),
+    )

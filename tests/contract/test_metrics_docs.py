@@ -1,6 +1,7 @@
 """docs/metrics.md tells every metric, and no other."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,13 @@ from prometheus_client import Metric
 
 from server.batching.observer import BatchRecord
 from server.batching.queue import RequestQueue
+from server.runtime.precision import PrecisionError
+from server.store.bundle import Bundle
+from server.telemetry.engine import Cores
 from server.telemetry.metrics import Metrics
 from server.telemetry.statistics import ModelStatistics
+from server.tensors import Datatype
+from tests.support.fakes import FunctionSession, echo_model, fake_version
 
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
 ROW = re.compile(
@@ -41,11 +47,13 @@ def families() -> list[Metric]:
             BatchRecord(
                 model="m",
                 version=1,
+                variant="rows/fp32",
                 requests=1,
                 rows=1,
                 tokens=1,
                 padded_tokens=1,
                 queue_s=(0.0,),
+                predicted_s=0.02,
                 compute_s=0.1,
                 collate_s=0.0,
                 split_s=0.0,
@@ -56,6 +64,12 @@ def families() -> list[Metric]:
     metrics.attention_requested("m", 1)
     metrics.version_loaded("m", 1, 0.1)
     metrics.version_refused("m", 1, "ARTIFACT_CORRUPT")
+    model = echo_model(Datatype.FP32, "m")
+    bundle = Bundle("m", 1, Path(), model.manifest, (), verified=True, graph_directory=Path())
+    loaded = replace(
+        fake_version(bundle, FunctionSession(model.function)), errors={"bf16": PrecisionError(0.02, 0.9999)}
+    )
+    metrics.watch_engine(lambda: [loaded], lambda: Cores(2, 1))
     return list(metrics.registry.collect())
 
 

@@ -95,7 +95,7 @@ def test_model_metadata_has_the_batch_dimension(client):
 
 def test_model_config_leaves_the_batch_dimension_out(client):
     config = client.get_model_config("areas", as_json=True)["config"]
-    assert config["max_batch_size"] == 32
+    assert config["max_batch_size"] == 256
     assert config["input"][0]["dims"] == ["-1"]
     assert config["input"][0]["data_type"] == "TYPE_INT64"
     assert config["output"][0]["dims"] == ["3"]
@@ -238,7 +238,7 @@ async def test_aio_questions(aio_client):
     assert await aio_client.is_model_ready("areas")
     assert (await aio_client.get_server_metadata()).name == "attendant"
     assert (await aio_client.get_model_metadata("areas")).inputs[0].name == "input_ids"
-    assert (await aio_client.get_model_config("areas")).config.max_batch_size == 32
+    assert (await aio_client.get_model_config("areas")).config.max_batch_size == 256
     assert len((await aio_client.get_model_repository_index()).models) == 1 + len(Datatype)
     assert (await aio_client.get_inference_statistics("areas")).model_stats[0].name == "areas"
 

@@ -44,7 +44,6 @@ async def server(store):
         "grpc": {"max_message_bytes": 2 * 1024**2},
         "security": {"max_text_bytes": 10_000},
         "runtime": {"cores": 1},
-        "batching": {"max_padding_ratio": 0.9},
     }
     async with serving(store, **settings) as running:
         yield running
@@ -120,7 +119,7 @@ TENSORS = {
     "wrong fixed size": (infer_request("digits", pixels=np.zeros((1, 1, 8, 9), np.float32)), "SIGNATURE_MISMATCH"),
     "zero rows": (ids(np.zeros((0, 4))), "INPUT_EMPTY"),
     "zero length": (ids(np.zeros((1, 0))), "INPUT_EMPTY"),
-    "too many rows": (ids(np.zeros((33, 1))), "TOO_MANY_ROWS"),
+    "too many rows": (ids(np.zeros((257, 1))), "TOO_MANY_ROWS"),
     "too long": (ids(np.zeros((1, MAX_TOKENS + 1))), "SEQUENCE_TOO_LONG"),
     "text that is not UTF-8": (content("areas", "text", b"ab\xff\xfe"), "INPUT_UNDECODABLE"),
     "text of random bytes": (content("areas", "text", NOISE), "INPUT_UNDECODABLE"),

@@ -146,7 +146,7 @@ async def test_callers_of_mixed_sizes_run_together_and_get_what_they_get_alone(s
     rng = np.random.default_rng(5)
     sizes = [(int(rng.integers(1, 9)), int(rng.integers(1, 9))) for _ in range(16)]
     given = [made_up(model, rng, queries, keys, masked=bool(n % 2)) for n, (queries, keys) in enumerate(sizes)]
-    settings = {"runtime": {"cores": 1}, "batching": {"max_padding_ratio": 0.9}}
+    settings = {"runtime": {"cores": 1}}
     async with serving(store, **settings) as server, AsyncClient(server.address, timeout_s=60) as client:
         async with waiting_rows(server, len(given)):
             calls = [asyncio.ensure_future(ask(client, one, model=model)) for one in given]

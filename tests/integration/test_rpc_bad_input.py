@@ -106,7 +106,7 @@ def with_parameter(name: str) -> wire.ModelInferRequest:
         (asking("nothing"), "SIGNATURE_MISMATCH"),
         (with_input("echo_fp32", shape=[0, 2], raw=b""), "INPUT_EMPTY"),
         (with_input("echo_fp32", shape=[2, 0], raw=b""), "INPUT_EMPTY"),
-        (infer_request("echo_fp32", x=np.zeros((33, 1), dtype=np.float32)), "TOO_MANY_ROWS"),
+        (infer_request("echo_fp32", x=np.zeros((257, 1), dtype=np.float32)), "TOO_MANY_ROWS"),
         (infer_request("areas", input_ids=np.zeros((1, 17), dtype=np.int64)), "SEQUENCE_TOO_LONG"),
         (with_parameter("temperature"), "PARAMETER_INVALID"),
         (infer_request("echo_fp32", id="x" * 129, x=floats(1)), "PARAMETER_INVALID"),

@@ -1,4 +1,5 @@
 import asyncio
+import json
 
 import grpc
 import numpy as np
@@ -114,19 +115,26 @@ async def test_metadata_has_the_batch_dimension_first(caller):
 
 async def test_config_leaves_the_batch_dimension_out(caller):
     config = (await caller.ask("ModelConfig", wire.ModelConfigRequest(name="areas", version="canary"))).config
-    assert (config.name, config.backend, config.max_batch_size) == ("areas", "onnxruntime", 32)
+    assert (config.name, config.backend, config.max_batch_size) == ("areas", "onnxruntime", 256)
     assert {item.name: list(item.dims) for item in config.input} == {"input_ids": [-1], "mask": [-1]}
     assert [item.optional for item in config.input] == [False, True]
     assert config.input[0].data_type == model_config_pb2.TYPE_INT64
     assert list(config.output[0].dims) == [3]
     assert config.output[0].label_filename == "labels.json"
     assert config.version_policy.WhichOneof("policy_choice") == "all"
-    assert {name: item.string_value for name, item in config.parameters.items()} == {
+    parameters = {name: item.string_value for name, item in config.parameters.items()}
+    (variant,) = json.loads(parameters.pop("variants"))
+    assert (variant["variant"], variant["threads"]) == ("rows/fp32", 1)
+    assert set(variant["seconds"]) == {"fixed_s", "row_s", "token_s", "pair_s"}
+    assert parameters == {
         "task": "text-classification",
         "codec_input": "text",
         "attention": "attention_0,attention_1",
         "aliases": "canary",
         "verified": "true",
+        "precision": "fp32",
+        "precisions": "fp32",
+        "calibrated": "false",
     }
 
 

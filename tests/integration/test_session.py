@@ -1,6 +1,7 @@
 import gc
 import hashlib
 import threading
+from types import MappingProxyType
 
 import numpy as np
 import psutil
@@ -9,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from server.errors import ArtifactCorrupt, InferenceFailed, UndecodableInput
-from server.runtime.session import GraphTensor, Session
+from server.errors import ArtifactCorrupt, InferenceFailed, RequestCancelled, UndecodableInput
+from server.runtime.providers import ONE_THREAD, Execution
+from server.runtime.session import GraphTensor, RunStop, Session
 from server.tensors import NUMPY_DTYPES, Datatype, Tensor
 from tests.support.artifacts import external_graph, graph_bytes, identity_graph, linear_graph
 from tests.support.graphs import counting_graph, write_version
@@ -130,6 +132,7 @@ def test_signature_provider_and_opset_are_the_graphs(opened):
     assert session.inputs == (GraphTensor("x", Datatype.FP32, ("batch", 4)),)
     assert session.outputs == (GraphTensor("logits", Datatype.FP32, ("batch", 3)),)
     assert session.provider == "CPUExecutionProvider"
+    assert (session.execution, session.cpu_share) == (ONE_THREAD, 1.0)
     assert session.opset == 17
 
 
@@ -227,9 +230,72 @@ def test_stopped_run_fails_and_the_session_runs_on(tmp_path):
     session.close()
 
 
+@pytest.fixture
+def counting(tmp_path):
+    session = Session.open(write_version(tmp_path, "counting", 1, counting_graph()) / "model.onnx")
+    yield session
+    session.close()
+
+
+FOR_HOURS = {"steps": np.array([[10**12]])}
+
+
+def start_counting(session, stop, ends):
+    """Counts for hours in a thread; what ends it is appended."""
+
+    def count():
+        try:
+            session.run(FOR_HOURS, stop=stop)
+        except RequestCancelled as error:
+            ends.append(error.message)
+
+    thread = threading.Thread(target=count, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_run_that_is_stopped_is_cancelled_alone(counting):
+    stops, ends = [RunStop(), RunStop()], ([], [])
+    threads = [start_counting(counting, stop, end) for stop, end in zip(stops, ends, strict=True)]
+    stops[0].stop()
+    threads[0].join()
+    assert ends == (["the run was stopped"], [])
+    assert threads[1].is_alive()
+    stops[1].stop()
+    threads[1].join()
+    assert counting.run({"steps": np.array([[3]])})["counts"].tolist() == [[3]]
+
+
+def test_a_run_that_is_stopped_before_it_begins_never_begins(counting, caplog):
+    stop = RunStop()
+    stop.stop()
+    stop.stop()
+    with pytest.raises(RequestCancelled):
+        counting.run(FOR_HOURS, stop=stop)
+    assert stop.stopped
+    assert caplog.text == ""
+
+
+def test_a_stop_after_the_run_changes_nothing(counting):
+    stop = RunStop()
+    assert counting.run({"steps": np.array([[3]])}, stop=stop)["counts"].tolist() == [[3]]
+    stop.stop()
+    assert counting.run({"steps": np.array([[4]])})["counts"].tolist() == [[4]]
+
+
+def test_input_that_fails_is_not_taken_for_a_stopped_run(opened):
+    with pytest.raises(InferenceFailed):
+        opened(linear_graph()).run({}, stop=RunStop())
+
+
+def test_inputs_may_be_any_mapping(opened):
+    values = MappingProxyType({"x": np.ones((1, 3), np.float32)})
+    assert opened(identity_graph()).run(values)["y"].tolist() == [[1, 1, 1]]
+
+
 def test_one_thread_a_run_starts_no_threads(opened):
     before = psutil.Process().num_threads()
-    opened(linear_graph(), intra_op_threads=1)
+    opened(linear_graph(), execution=Execution(threads=1))
     assert psutil.Process().num_threads() == before
 
 

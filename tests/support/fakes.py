@@ -14,10 +14,15 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+from server.batching.collate import PaddedRows
+from server.batching.cost import ROUGH, Cost
 from server.batching.observer import BatchRecord
 from server.batching.scheduler import Scheduler
+from server.batching.variant import Variant
+from server.batching.workers import WorkerThreads
 from server.clock import MonotonicClock
-from server.codecs import build_codec
+from server.codecs import Codec, build_codec
+from server.loading.loaded import LoadedVersion
 from server.manifest import (
     AttentionSpec,
     CellAxis,
@@ -34,8 +39,9 @@ from server.manifest import (
 )
 from server.registry import Registry
 from server.rpc.server import RpcServer
+from server.runtime.budget import CoreBudget
 from server.runtime.session import Session
-from server.servable import LoadedVersion, Servable
+from server.servable import Servable
 from server.settings import Settings
 from server.store.bundle import Bundle
 from server.store.scan import ModelFolder, Stamp, StoreSnapshot
@@ -68,7 +74,9 @@ class FunctionSession:
     function: Function
     provider: str = "CPUExecutionProvider"
 
-    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
+    def run(
+        self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None, stop: object = None
+    ) -> dict[str, Array]:
         found = self.function(inputs)
         return {name: found[name] for name in outputs or found}
 
@@ -130,7 +138,8 @@ async def serving_fakes(
     settings = settings or make_settings()
     ledger, clock = Ledger(), MonotonicClock()
     with ThreadPoolExecutor(2) as executor:
-        scheduler = Scheduler(executor, 2, clock, ledger)
+        runs = WorkerThreads(2)
+        scheduler = Scheduler(runs, CoreBudget(2), clock, ledger, max_age_s=settings.batching.max_age_s)
         registry = fake_registry(
             models,
             directory,
@@ -146,6 +155,7 @@ async def serving_fakes(
         finally:
             await rpc.stop()
             await registry.close()
+            runs.close()
 
 
 def fake_registry(
@@ -173,17 +183,41 @@ def fake_registry(
         )
         codec = build_codec(model.manifest.codec, directory) if model.manifest.codec else None
         done: asyncio.Future[tuple[LoadedVersion, float]] = asyncio.get_running_loop().create_future()
-        done.set_result((LoadedVersion(bundle, cast(Session, FunctionSession(model.function)), codec), 0.0))
+        done.set_result((fake_version(bundle, FunctionSession(model.function), codec), 0.0))
         return done
 
     return Registry(lambda: StoreSnapshot(folders), load, serve, settings.store, observer)
 
 
+def fake_version(bundle: Bundle, session: FunctionSession, codec: Codec | None = None) -> LoadedVersion:
+    """A version of one variant in rows, of rough costs."""
+    manifest = bundle.manifest
+    names = [spec.name for spec in manifest.outputs]
+    variant = Variant(
+        layout=PaddedRows(manifest.inputs, manifest.outputs),
+        precision="fp32",
+        run=session.run,
+        outputs=frozenset(names),
+        usual_outputs=tuple(names),
+        cost=Cost(ROUGH),
+        provider=session.provider,
+    )
+    return LoadedVersion(
+        bundle,
+        codec,
+        (variant,),
+        (cast(Session, session),),
+        "fp32",
+        together=manifest.batched and manifest.batching.invariant,
+    )
+
+
 def make_settings(**groups: Mapping[str, Any]) -> Settings:
-    """Settings with a free port, no environment."""
+    """Settings with a free port, no environment, and no measuring of costs at load."""
     grpc = {"port": 0, **groups.pop("grpc", {})}
     store = {"version_policy": "all", **groups.pop("store", {})}
-    return Settings(grpc=grpc, store=store, **groups)
+    runtime = {"calibration_s": 0, **groups.pop("runtime", {})}
+    return Settings(grpc=grpc, store=store, runtime=runtime, **groups)
 
 
 def write_tokenizer(path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from server.batching.request import Request
 from server.manifest import FixedAxis, InputSpec, LengthAxis, OutputSpec, RowAxis
-from server.tensors import Datatype
+from server.tensors import Array, Datatype
 
 IDS = InputSpec(name="ids", datatype=Datatype.INT64, axes=(RowAxis(), LengthAxis()), pad=0)
 MASK = InputSpec(
@@ -23,22 +23,29 @@ def make_request(
     *,
     outputs: Sequence[str] = ("echo", "sum"),
     priority: int = 0,
+    precision: str = "fp32",
     enqueued_at: float = 0.0,
     deadline: float | None = None,
     first: int = 1,
+    mask: Array | None = None,
+    alone_s: float = 0.0,
     loop: asyncio.AbstractEventLoop | None = None,
 ) -> Request:
-    """A request of `rows` rows of `length` ids counting up from `first`."""
+    """A request of `rows` rows of `length` ids counting up from `first`; without a mask, nothing is hidden."""
     ids = np.arange(first, first + rows * length, dtype=np.int64).reshape(rows, length)
-    return Request(
+    request = Request(
         request_id=f"r{first}",
-        inputs={"ids": ids, "mask": np.ones((rows, length), dtype=np.bool_)},
+        inputs={"ids": ids, "mask": np.ones((rows, length), dtype=np.bool_) if mask is None else mask},
         outputs=tuple(outputs),
         rows=rows,
         lengths={"length": length},
-        group=(frozenset(outputs),),
+        masked=mask is not None,
+        group=(precision, frozenset(outputs)),
         enqueued_at=enqueued_at,
         deadline=deadline,
         reply=(loop or asyncio.get_running_loop()).create_future(),
         priority=priority,
+        precision=precision,
     )
+    request.alone_s = alone_s
+    return request

@@ -21,7 +21,7 @@ from server.manifest import Axis, Manifest, OutputSpec
 from server.registry import Registry
 from server.rpc.attendant.attend_input import KEY, QUERY, VALUE, AttendInput, read_input
 from server.rpc.attendant.shared import answered_by, call_timing, find_model, row_timing
-from server.rpc.calls import Call
+from server.rpc.call import Call
 from server.rpc.rows import for_each, naming_input
 from server.servable import Servable
 from server.settings import SecuritySettings

@@ -21,7 +21,7 @@ from server.rpc.attendant.shared import (
     row_timing,
     truncation_report,
 )
-from server.rpc.calls import Call
+from server.rpc.call import Call
 from server.rpc.rows import for_each, infer_row, naming_input
 from server.servable import Servable
 from server.settings import SecuritySettings

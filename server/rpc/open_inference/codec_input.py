@@ -6,7 +6,7 @@ import numpy as np
 
 from server.codecs.codec import EncodedRow
 from server.errors import EmptyInput, RowLimitExceeded, ServeError, SignatureMismatch, UndecodableInput
-from server.rpc.calls import Call
+from server.rpc.call import Call
 from server.rpc.open_inference.attention_bound import check_attention_bytes
 from server.rpc.open_inference.parameters import RequestParameters
 from server.rpc.rows import for_each, infer_row, naming_input
@@ -49,7 +49,9 @@ async def infer_contents(
     rows = await for_each(contents, encode)
     longest = max(row.kept_tokens for row in rows)
     check_attention_bytes(servable.manifest, outputs, len(rows), lambda _: longest, security.max_attention_bytes)
-    answers = await for_each(rows, lambda _, row: infer_row(servable, row, outputs, call, parameters.priority))
+    answers = await for_each(
+        rows, lambda _, row: infer_row(servable, row, outputs, call, parameters.priority, parameters.precision)
+    )
     return {name: stack([answer.outputs[name] for answer in answers]) for name in outputs}
 
 

@@ -1,7 +1,8 @@
 """ModelInfer: named tensors in, named tensors out."""
 
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,19 +11,20 @@ from server.errors import ParameterInvalid, SignatureMismatch
 from server.manifest import Manifest, OutputSpec
 from server.registry import Registry
 from server.rpc.addressing import find, shown
-from server.rpc.calls import Call
+from server.rpc.call import Call
 from server.rpc.open_inference.attention_bound import check_attention_bytes
 from server.rpc.open_inference.classification import top_classes
 from server.rpc.open_inference.codec_input import codec_input, infer_contents
 from server.rpc.open_inference.parameters import (
     RequestParameters,
+    has_plain_tensors,
     read_class_count,
     read_output_part,
     read_parameters,
 )
 from server.rpc.open_inference.regions import RegionPart
 from server.rpc.open_inference.shared_memory import SharedMemory
-from server.rpc.open_inference.tensors import read_inputs, write_raw
+from server.rpc.open_inference.tensors import NOTHING_SHARED, read_inputs, write_raw
 from server.rpc.rows import lengths_of, rows_of
 from server.servable import Servable
 from server.settings import SecuritySettings
@@ -30,8 +32,7 @@ from server.tensors import Array, Datatype, Tensor, bf16_to_float32
 from server.wire.grpc_service_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
 
 
-@dataclass(frozen=True, slots=True)
-class OutputChoice:
+class OutputChoice(NamedTuple):
     """An output that the caller wants: the tensor itself, or its largest classes."""
 
     spec: OutputSpec
@@ -62,14 +63,20 @@ class Inference:
         servable = find(self._registry, request.model_name, request.model_version)
         call.served_by(servable.name, servable.version)
         parameters = read_parameters(request)
-        self._shared_memory.check_allowed(request)
+        plain = has_plain_tensors(request)
+        if not plain:
+            self._shared_memory.check_allowed(request)
         choices = choose_outputs(request, servable.manifest)
-        self._shared_memory.check_outputs(choice.part for choice in choices)
-        bounded = replace(call, deadline=self._deadline(call, parameters))
+        if not plain:
+            self._shared_memory.check_outputs(choice.part for choice in choices)
+        if parameters.timeout_s is not None:
+            call = replace(call, deadline=self._deadline(call, parameters.timeout_s))
         with servable.held():
-            shared = await self._shared_memory.read_inputs(request, len(servable.manifest.inputs))
+            shared = NOTHING_SHARED
+            if not plain:
+                shared = await self._shared_memory.read_inputs(request, len(servable.manifest.inputs))
             inputs = read_inputs(request, self._security.max_tensor_bytes, shared)
-            outputs = await self._run(servable, inputs, choices, bounded, parameters)
+            outputs = await self._run(servable, inputs, choices, call, parameters)
         return await self._respond(request, servable, choices, outputs)
 
     async def _run(
@@ -84,13 +91,19 @@ class Inference:
         contents = codec_input(servable, inputs)
         if contents is not None:
             return await infer_contents(servable, contents, names, call, parameters, self._security)
-        arrays = {name: tensor.array for name, tensor in inputs.items()}
-        rows, lengths = rows_of(servable.manifest, arrays), lengths_of(servable.manifest, arrays)
-        check_attention_bytes(
-            servable.manifest, names, rows, lambda name: lengths.get(name, 1), self._security.max_attention_bytes
-        )
+        if "attention" in [choice.spec.role for choice in choices]:
+            arrays = {name: tensor.array for name, tensor in inputs.items()}
+            rows, lengths = rows_of(servable.manifest, arrays), lengths_of(servable.manifest, arrays)
+            check_attention_bytes(
+                servable.manifest, names, rows, lambda name: lengths.get(name, 1), self._security.max_attention_bytes
+            )
         answer = await servable.infer(
-            inputs, names, request_id=call.request_id, deadline=call.deadline, priority=parameters.priority
+            inputs,
+            names,
+            request_id=call.request_id,
+            deadline=call.deadline,
+            priority=parameters.priority,
+            precision=parameters.precision,
         )
         return answer.outputs
 
@@ -104,20 +117,20 @@ class Inference:
         """The reply: raw contents only, empty for an output that went to shared memory; the caller's id echoed."""
         response = ModelInferResponse(model_name=servable.name, model_version=str(servable.version), id=request.id)
         for choice in choices:
-            datatype, array = _output(servable, choice, outputs[choice.spec.name])
-            told = response.outputs.add(name=choice.spec.name, datatype=datatype.value, shape=array.shape)
+            name = choice.spec.name
+            datatype, array = _output(servable, choice, outputs[name])
+            told = response.outputs.add(name=name, datatype=datatype, shape=array.shape)
             content = write_raw(datatype, array)
             if choice.part is not None:
                 await self._shared_memory.write_output(choice.part, content)
                 _name_part(told.parameters, choice.part, len(content))
-            response.raw_output_contents.append(b"" if choice.part is not None else content)
+                content = b""
+            response.raw_output_contents.append(content)
         return response
 
-    def _deadline(self, call: Call, parameters: RequestParameters) -> float | None:
+    def _deadline(self, call: Call, timeout_s: float) -> float:
         """The earlier of gRPC's deadline and the `timeout` parameter, in the clock's seconds."""
-        if parameters.timeout_s is None:
-            return call.deadline
-        timeout = self._clock.now() + parameters.timeout_s
+        timeout = self._clock.now() + timeout_s
         return timeout if call.deadline is None else min(timeout, call.deadline)
 
 
@@ -131,17 +144,23 @@ def choose_outputs(request: ModelInferRequest, manifest: Manifest) -> tuple[Outp
         return tuple(OutputChoice(spec) for spec in manifest.outputs if spec.role != "attention")
     choices: dict[str, OutputChoice] = {}
     for item in request.outputs:
-        spec = manifest.output(item.name)
+        name = item.name
+        spec = manifest.output(name)
         if spec is None:
             known = ", ".join(spec.name for spec in manifest.outputs)
-            raise SignatureMismatch(f"unknown output {shown(item.name)}; the model gives {known}")
-        if item.name in choices:
-            raise SignatureMismatch(f"output {shown(item.name)} is asked for twice")
-        class_count = read_class_count(item)
-        if class_count and spec.datatype in (Datatype.BYTES, Datatype.BOOL):
-            raise ParameterInvalid(f"output {item.name!r} is {spec.datatype}; classification needs numbers")
-        choices[item.name] = OutputChoice(spec, class_count, read_output_part(item))
+            raise SignatureMismatch(f"unknown output {shown(name)}; the model gives {known}")
+        if name in choices:
+            raise SignatureMismatch(f"output {shown(name)} is asked for twice")
+        choices[name] = _choice(spec, item) if item.parameters else OutputChoice(spec)
     return tuple(choices.values())
+
+
+def _choice(spec: OutputSpec, item: ModelInferRequest.InferRequestedOutputTensor) -> OutputChoice:
+    """What an output's parameters ask for. Raises as `choose_outputs` says."""
+    class_count = read_class_count(item)
+    if class_count and spec.datatype in (Datatype.BYTES, Datatype.BOOL):
+        raise ParameterInvalid(f"output {spec.name!r} is {spec.datatype}; classification needs numbers")
+    return OutputChoice(spec, class_count, read_output_part(item))
 
 
 def _name_part(parameters: MutableMapping[str, InferParameter], part: RegionPart, byte_size: int) -> None:

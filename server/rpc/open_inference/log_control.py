@@ -11,7 +11,7 @@ from typing import get_args
 
 from server.errors import NotImplementedHere, ParameterInvalid
 from server.rpc.addressing import shown
-from server.rpc.calls import Call
+from server.rpc.call import Call
 from server.settings import TelemetrySettings
 from server.telemetry.logs import LogFormat, LogLevel, configure_logging
 from server.wire import grpc_service_pb2 as wire

@@ -1,5 +1,9 @@
 """A model's configuration in Triton's terms, made from its manifest and the deployment's settings."""
 
+import json
+from dataclasses import asdict
+
+from server.loading.loaded import LoadedVersion
 from server.manifest import InputSpec, Manifest, OutputSpec
 from server.rpc.open_inference.metadata import PLATFORM, dimensions
 from server.rpc.open_inference.parameters import DEFAULT_PRIORITY_LEVEL, PRIORITY_LEVELS
@@ -15,7 +19,9 @@ def model_config(servable: Servable, store: StoreSettings) -> wire.ModelConfig:
     """The configuration; `dims` leave out the batch dimension where `max_batch_size` is not 0.
 
     `parameters` state what Triton has no field for: `task`, `codec_input` (the name of the BYTES input that a caller
-    may send instead of tensors), `attention` (the outputs with attention weights), `aliases`, `verified`.
+    may send instead of tensors), `attention` (the outputs with attention weights), `aliases`, `verified`; and how the
+    version runs: `precision` (the default), `precisions` (what a request may ask for), `variants` (layout, precision,
+    graph, provider, threads, fitted cost of each), `precision_errors`, `calibrated`, and `served_alone` (the reason).
     """
     manifest = servable.manifest
     skip = 1 if manifest.batched else 0
@@ -30,7 +36,11 @@ def model_config(servable: Servable, store: StoreSettings) -> wire.ModelConfig:
         dynamic_batching=wire.ModelDynamicBatching(
             priority_levels=PRIORITY_LEVELS, default_priority_level=DEFAULT_PRIORITY_LEVEL
         ),
-        instance_group=[wire.ModelInstanceGroup(name=servable.name, kind=_instance_kind(servable.provider), count=1)],
+        instance_group=[
+            wire.ModelInstanceGroup(
+                name=servable.name, kind=_instance_kind(servable.provider), count=len(servable.loaded.sessions)
+            )
+        ],
         default_model_filename=manifest.graphs[0].file,
         parameters={name: wire.ModelParameter(string_value=text) for name, text in _parameters(servable).items()},
     )
@@ -83,6 +93,37 @@ def _parameters(servable: Servable) -> dict[str, str]:
         "codec_input": manifest.codec.kind if manifest.codec else "",
         "attention": ",".join(spec.name for spec in manifest.outputs if spec.role == "attention"),
         "aliases": ",".join(servable.aliases),
-        "verified": "true" if servable.verified else "false",
+        "verified": _told(servable.verified),
+        **_engine(servable.loaded),
     }
     return {name: text for name, text in found.items() if text}
+
+
+def _engine(loaded: LoadedVersion) -> dict[str, str]:
+    """How the version runs, as far as text can tell."""
+    errors = {
+        precision: {"max_error": error.max_error, "min_cosine": error.min_cosine}
+        for precision, error in loaded.errors.items()
+    }
+    variants = [
+        {
+            "variant": variant.name,
+            "graph": variant.graph,
+            "provider": variant.provider,
+            "threads": variant.threads,
+            "seconds": asdict(variant.cost.coefficients),
+        }
+        for variant in loaded.variants
+    ]
+    return {
+        "precision": loaded.precision,
+        "precisions": ",".join(loaded.precisions),
+        "precision_errors": json.dumps(errors) if errors else "",
+        "variants": json.dumps(variants),
+        "calibrated": _told(loaded.calibrated),
+        "served_alone": loaded.reason_alone,
+    }
+
+
+def _told(truth: bool) -> str:
+    return "true" if truth else "false"

@@ -18,8 +18,11 @@ IGNORED = frozenset({"binary_data", "binary_data_output", "binary_data_size"})
 SEQUENCE = frozenset({"sequence_id", "sequence_start", "sequence_end"})
 SHARED_MEMORY = ("shared_memory_region", "shared_memory_offset", "shared_memory_byte_size")
 CLASSIFICATION = "classification"
+PRECISION = "precision"
 EMPTY_FINAL_RESPONSE = "triton_enable_empty_final_response"
 """Asks for a last, empty response where a model answers once more than it says; none here does."""
+READ = frozenset({"priority", "timeout", "truncation", PRECISION, EMPTY_FINAL_RESPONSE})
+"""What a request may say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +33,35 @@ class RequestParameters:
     """As the queue counts: larger goes first, 0 is the default."""
     timeout_s: float | None = None
     truncation: Truncation = Truncation.REFUSE
+    precision: str | None = None
+    """None: what the model answers in by default."""
+
+
+NO_PARAMETERS = RequestParameters()
 
 
 def read_parameters(request: ModelInferRequest) -> RequestParameters:
-    """Reads `priority`, `timeout` (microseconds) and, for texts, `truncation`; checks what changes nothing here.
+    """Reads `priority`, `timeout` (microseconds), `precision` and, for texts, `truncation`; checks the others.
 
     Raises NotImplementedHere for sequences, ParameterInvalid for anything unknown, mistyped or out of range.
     """
+    if not request.parameters:
+        return NO_PARAMETERS
     found: dict[str, object] = {name: _value(parameter) for name, parameter in request.parameters.items()}
     for name in found.keys() & SEQUENCE:
         raise NotImplementedHere(f"parameter {name!r}: sequences are not offered by this server")
-    _refuse_unknown(found.keys() - {"priority", "timeout", "truncation", EMPTY_FINAL_RESPONSE}, "the request")
+    _refuse_unknown(found.keys() - READ, "the request")
     if not isinstance(found.get(EMPTY_FINAL_RESPONSE, False), bool):
         raise ParameterInvalid(f"{EMPTY_FINAL_RESPONSE!r} must be a bool", {"parameter": EMPTY_FINAL_RESPONSE})
-    return RequestParameters(_priority(found), _timeout_s(found), _truncation(found))
+    return RequestParameters(_priority(found), _timeout_s(found), _truncation(found), _precision(found))
+
+
+def has_plain_tensors(request: ModelInferRequest) -> bool:
+    """Whether no tensor has a parameter: most requests, which need not be asked for shared memory or classes."""
+    for item in request.inputs:
+        if item.parameters:
+            return False
+    return all(not item.parameters for item in request.outputs)
 
 
 def read_input_part(item: ModelInferRequest.InferInputTensor) -> RegionPart | None:
@@ -51,6 +69,8 @@ def read_input_part(item: ModelInferRequest.InferInputTensor) -> RegionPart | No
 
     Raises ParameterInvalid for anything incomplete, mistyped or unknown.
     """
+    if not item.parameters:
+        return None
     where = f"input {shown(item.name)}"
     _refuse_unknown(item.parameters.keys() - set(SHARED_MEMORY), where)
     return _region_part(item.parameters, where)
@@ -132,3 +152,11 @@ def _truncation(found: Mapping[str, object]) -> Truncation:
             f"parameter 'truncation' must be one of {', '.join(Truncation)}", {"parameter": "truncation"}
         )
     return Truncation(str(choice))
+
+
+def _precision(found: Mapping[str, object]) -> str | None:
+    """A name; whether the model serves it is the model's to say."""
+    choice = found.get(PRECISION)
+    if choice is not None and not isinstance(choice, str):
+        raise ParameterInvalid(f"parameter {PRECISION!r} must be a name such as 'bf16'", {"parameter": PRECISION})
+    return choice or None

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from server.errors import NotImplementedHere, ParameterInvalid
 from server.registry import Registry
 from server.rpc.addressing import checked_name, shown
-from server.rpc.calls import Call
+from server.rpc.call import Call
 from server.settings import StoreSettings
 from server.wire import grpc_service_pb2 as wire
 

@@ -9,7 +9,8 @@ from server.clock import Clock
 from server.errors import ModelNotReady, NotFound
 from server.registry import Registry
 from server.rpc.addressing import find
-from server.rpc.calls import Call, Calls, Handler
+from server.rpc.call import Call
+from server.rpc.calls import Calls, Handler
 from server.rpc.open_inference import SERVICE
 from server.rpc.open_inference.infer import Inference
 from server.rpc.open_inference.log_control import LogControl

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from server.errors import MalformedTensor, NotImplementedHere, SignatureMismatch
 from server.rpc.addressing import shown
-from server.rpc.calls import Call
+from server.rpc.call import Call
 from server.rpc.open_inference.parameters import SHARED_MEMORY, read_input_part
 from server.rpc.open_inference.regions import Region, RegionPart, Regions
 from server.settings import SecuritySettings
@@ -61,7 +61,7 @@ class SharedMemory:
         if not self._enabled:
             named: tuple[_Named, ...] = (*request.inputs, *request.outputs)
             for item in named:
-                if any(name in item.parameters for name in SHARED_MEMORY):
+                if item.parameters and any(name in item.parameters for name in SHARED_MEMORY):
                     raise NotImplementedHere(f"{shown(item.name)}: {SWITCHED_OFF}; send the bytes")
 
     async def read_inputs(self, request: wire.ModelInferRequest, max_inputs: int) -> Mapping[str, bytes]:

@@ -4,7 +4,7 @@ As for Triton's models that answer once: the responses keep the order of the req
 request on without its id, so that its place is all that a caller has to know it by.
 """
 
-from server.rpc.calls import Call
+from server.rpc.call import Call
 from server.rpc.open_inference.infer import Inference
 from server.rpc.status import RichStatus
 from server.wire.grpc_service_pb2 import ModelInferRequest, ModelStreamInferResponse

@@ -23,6 +23,7 @@ MAX_RANK = 32
 MAX_DIMENSION = 2**31 - 1
 """No dimension of an array that fits a message comes near; a shape with a zero in it could otherwise claim any."""
 NOTHING_SHARED: Mapping[str, bytes] = MappingProxyType({})
+_DATATYPES: Mapping[str, Datatype] = {datatype.value: datatype for datatype in Datatype}
 
 
 def read_inputs(
@@ -34,19 +35,28 @@ def read_inputs(
     or a tensor contradicts itself; PayloadTooLarge for one over `max_tensor_bytes`.
     """
     raw = request.raw_input_contents
-    sent = [item for item in request.inputs if item.name not in shared]
-    if raw and any(item.contents.ByteSize() for item in request.inputs):
-        raise MalformedTensor("typed contents and raw_input_contents in one request; use one of the two")
-    if raw and len(raw) != len(sent):
-        raise MalformedTensor(f"{len(raw)} raw_input_contents for {len(sent)} inputs; expected one each")
+    if raw:
+        _check_all_raw(request, shared)
     inputs: dict[str, Tensor] = {}
     next_raw = iter(raw)
     for item in request.inputs:
-        if item.name in inputs:
-            raise SignatureMismatch(f"input {shown(item.name)} is given twice")
-        content = shared[item.name] if item.name in shared else next(next_raw, item.contents)
-        inputs[item.name] = read_tensor(item.name, item.datatype, item.shape, content, max_tensor_bytes)
+        name = item.name
+        if name in inputs:
+            raise SignatureMismatch(f"input {shown(name)} is given twice")
+        content = shared[name] if name in shared else next(next_raw) if raw else item.contents
+        inputs[name] = read_tensor(name, item.datatype, item.shape, content, max_tensor_bytes)
     return inputs
+
+
+def _check_all_raw(request: ModelInferRequest, shared: Mapping[str, bytes]) -> None:
+    """Raises MalformedTensor where raw contents came and some are typed, or their number is another."""
+    sent, came = 0, len(request.raw_input_contents)
+    for item in request.inputs:
+        if item.HasField("contents") and item.contents.ByteSize():
+            raise MalformedTensor("typed contents and raw_input_contents in one request; use one of the two")
+        sent += item.name not in shared
+    if came != sent:
+        raise MalformedTensor(f"{came} raw_input_contents for {sent} inputs; expected one each")
 
 
 def read_tensor(
@@ -57,10 +67,10 @@ def read_tensor(
     Raises MalformedTensor for an unknown datatype, an impossible shape, or contents that disagree with either;
     PayloadTooLarge for more than `max_tensor_bytes`.
     """
-    if datatype not in Datatype.__members__:
+    kind = _DATATYPES.get(datatype)
+    if kind is None:
         known = ", ".join(Datatype)
         raise MalformedTensor(f"input {shown(name)}: unknown datatype {shown(datatype)}; expected one of {known}")
-    kind = Datatype(datatype)
     shape = _checked_shape(name, dims)
     size = len(content) if isinstance(content, bytes) else content.ByteSize()
     if size > max_tensor_bytes:
@@ -68,7 +78,9 @@ def read_tensor(
             f"input {shown(name)}: {size} bytes are over the limit of {max_tensor_bytes} for one tensor",
             {"bytes": str(size), "max_bytes": str(max_tensor_bytes)},
         )
-    flat = _read_raw(name, kind, shape, content) if isinstance(content, bytes) else read_typed(name, kind, content)
+    if isinstance(content, bytes):
+        return Tensor(kind, _read_raw(name, kind, shape, content))
+    flat = read_typed(name, kind, content)
     if flat.size != prod(shape):
         raise MalformedTensor(f"input {shown(name)}: {flat.size} elements, but shape {list(shape)} has {prod(shape)}")
     return Tensor(kind, flat.reshape(shape))
@@ -78,18 +90,18 @@ def _checked_shape(name: str, dims: Sequence[int]) -> tuple[int, ...]:
     if len(dims) > MAX_RANK:
         raise MalformedTensor(f"input {shown(name)}: rank {len(dims)} is over {MAX_RANK}")
     shape = tuple(dims)
-    if any(size < 0 for size in shape):
+    if shape and min(shape) < 0:
         raise MalformedTensor(f"input {shown(name)}: shape {list(shape)} has a negative dimension")
-    if any(size > MAX_DIMENSION for size in shape):
+    if shape and max(shape) > MAX_DIMENSION:
         raise MalformedTensor(f"input {shown(name)}: shape {list(shape)} has a dimension over {MAX_DIMENSION}")
     return shape
 
 
 def _read_raw(name: str, datatype: Datatype, shape: tuple[int, ...], content: bytes) -> Array:
-    """The flat array, as a view of `content` for all datatypes but BYTES."""
+    """The array, as a view of `content` for all datatypes but BYTES."""
     elements = prod(shape)  # of Python's integers: cannot overflow
     if datatype is Datatype.BYTES:
-        return split_bytes(name, content, elements)
+        return split_bytes(name, content, elements).reshape(shape)
     dtype = NUMPY_DTYPES[datatype]
     if len(content) != elements * dtype.itemsize:
         raise MalformedTensor(
@@ -100,7 +112,7 @@ def _read_raw(name: str, datatype: Datatype, shape: tuple[int, ...], content: by
         patterns = np.frombuffer(content, dtype=np.uint8)
         if patterns.size and patterns.max() > 1:
             raise MalformedTensor(f"input {shown(name)}: a BOOL byte is 0 or 1, found {patterns.max()}")
-    return np.frombuffer(content, dtype=dtype)
+    return np.frombuffer(content, dtype=dtype).reshape(shape)
 
 
 def write_raw(datatype: Datatype, array: Array) -> bytes:

@@ -7,6 +7,7 @@ import pytest
 from server import check
 from server.__main__ import WRONG_USAGE, main
 from server.check import before_start
+from server.runtime.providers import Provider, installed_providers
 from server.settings import Settings
 from tests.support.graphs import doubling_graph, write_version
 
@@ -29,6 +30,37 @@ def test_a_store_that_cannot_be_read_keeps_the_server_from_starting(tmp_path):
 def test_two_runtimes_keep_the_server_from_starting(store, monkeypatch):
     monkeypatch.setattr(check, "runtime_problems", lambda: ["two of them"])
     assert before_start(Settings(store={"path": store})) == (["two of them"], [])
+
+
+@pytest.mark.parametrize(
+    ("runtime", "says"),
+    [
+        ({"precision": "bf16", "provider": "cpu"}, "the cpu provider does not compute in bf16; openvino does"),
+        (
+            {"request_precisions": ("fp32", "bf16"), "provider": "cpu"},
+            "the cpu provider does not compute in bf16; openvino does",
+        ),
+        ({"precision": "int8", "provider": "openvino"}, "the openvino provider does not compute in int8; cpu does"),
+    ],
+)
+def test_a_precision_that_the_provider_has_not_keeps_the_server_from_starting(store, runtime, says, capsys):
+    settings = Settings(store={"path": store}, runtime=runtime)
+    assert before_start(settings) == ([says], [])
+    assert check.check(settings) == 1
+    assert capsys.readouterr().out == f"runtime   FAILED  {says}\n"
+
+
+@pytest.mark.skipif(Provider.CUDA in installed_providers(), reason="the installed ONNX Runtime is the one with CUDA")
+def test_a_provider_that_is_not_installed_keeps_the_server_from_starting(store):
+    (problem,), _ = before_start(Settings(store={"path": store}, runtime={"provider": "cuda"}))
+    assert "needs the extra `gpu`" in problem
+
+
+def test_the_check_tells_which_providers_are_installed(store, capsys):
+    check.check(Settings(store={"path": store}))
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("runtime   ok      ONNX Runtime ")
+    assert "providers: cpu" in first
 
 
 def test_names_that_the_store_does_not_have_are_told(store):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from server.batching.admission import admit
+from server.batching.admission import MAX_FILL_BYTES, Admission
 from server.errors import (
     EmptyInput,
     ParameterInvalid,
@@ -18,6 +18,10 @@ MASK = InputSpec(name="mask", datatype=Datatype.INT64, axes=(RowAxis(), LengthAx
 TYPES = InputSpec(name="types", datatype=Datatype.INT64, axes=(RowAxis(), LengthAxis(max=8)), pad=7, optional=True)
 OUT = OutputSpec(name="out", datatype=Datatype.FP32, axes=(RowAxis(), FixedAxis(size=2)))
 MAP = OutputSpec(name="map", datatype=Datatype.FP32, axes=(RowAxis(), LengthAxis(), LengthAxis()))
+
+
+def admit(manifest, inputs, outputs, max_rows, max_fill_bytes=MAX_FILL_BYTES):
+    return Admission(manifest, max_rows, max_fill_bytes).admit(inputs, outputs)
 
 
 def manifest(*inputs: InputSpec) -> Manifest:

@@ -1,275 +1,269 @@
-import asyncio
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 
-from server.batching.lane import Lane
-from server.batching.observer import BatchRecord
-from server.batching.policy import BatchLimits
-from server.batching.queue import RequestQueue
-from server.batching.scheduler import Scheduler
-from server.clock import ManualClock
-from server.errors import DeadlineExpired, InferenceFailed, ModelNotReady, QueueFull, RequestCancelled
-from tests.support.requests import ECHO, IDS, MASK, SUM, make_request
+from server.batching.cost import Coefficients
+from server.errors import ModelNotReady, QueueFull, RequestCancelled
+from server.runtime.budget import CoreBudget
+from tests.support.simulation import ANSWERED, Machine
 
-
-class Recorder:
-    """Keeps what batching tells."""
-
-    def __init__(self) -> None:
-        self.batches: list[BatchRecord] = []
-        self.dropped: list[str] = []
-
-    def batch_ran(self, record: BatchRecord) -> None:
-        self.batches.append(record)
-
-    def request_dropped(self, model: str, version: int, reason: str) -> None:
-        self.dropped.append(reason)
-
-
-class Gate:
-    """A run that waits until it is opened, and fails on the id 666."""
-
-    def __init__(self, *, opened: bool = True) -> None:
-        self.open = threading.Event()
-        self.order: list[int] = []
-        self.at_once = 0
-        self.most_at_once = 0
-        self._lock = threading.Lock()
-        if opened:
-            self.open.set()
-
-    def __call__(self, inputs, outputs):
-        with self._lock:
-            self.at_once += 1
-            self.most_at_once = max(self.most_at_once, self.at_once)
-            self.order.append(int(inputs["ids"][0, 0]))
-        self.open.wait()
-        with self._lock:
-            self.at_once -= 1
-        if (inputs["ids"] == 666).any():
-            raise RuntimeError("the graph broke")
-        return {"echo": inputs["ids"], "sum": (inputs["ids"] * inputs["mask"]).sum(axis=1, keepdims=True)}
+SECOND_A_RUN = Coefficients(fixed_s=1.0, row_s=0.0, token_s=1e-3, pair_s=0.0)
 
 
 @pytest.fixture
-def executor() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(4) as pool:
-        yield pool
+def machine():
+    with Machine(cores=1, max_age_s=100.0) as made:
+        yield made
 
 
-@pytest.fixture
-def recorder() -> Recorder:
-    return Recorder()
+def ask_at_once(machine, lane, count, **more):
+    """So many calls in one turn of the event loop."""
+    calls = []
+    machine.at(0.0, lambda: calls.extend(machine.ask(lane, **more) for _ in range(count)))
+    return calls
 
 
-def lane(run, *, model: str = "m", capacity: int = 100, max_rows: int = 8) -> Lane:
-    return Lane(
-        model=model,
-        version=1,
-        run=run,
-        inputs=[IDS, MASK],
-        outputs={"echo": ECHO, "sum": SUM},
-        limits=BatchLimits(max_rows, 10_000, 0.5),
-        queue=RequestQueue(capacity),
-    )
+def test_requests_that_come_in_one_turn_run_together_and_each_gets_its_own(machine):
+    lane = machine.lane(truth=SECOND_A_RUN)
+    calls = ask_at_once(machine, lane, 4, length=5, outputs=("echo", "sum"))
+    machine.run()
+    for call in calls:
+        assert np.array_equal(call.answer.outputs["echo"], call.request.inputs["ids"])
+    assert [record.requests for record in machine.batches] == [4]
+    assert calls[0].answer.timing.batch_rows == 4
 
 
-def serve(executor, recorder, *lanes, slots=1, clock=None):
-    scheduler = Scheduler(executor, slots, clock or ManualClock(), recorder)
-    for each in lanes:
-        scheduler.add(each)
-    return scheduler
+def test_requests_that_wait_for_a_core_run_together(machine):
+    lane = machine.lane(truth=SECOND_A_RUN)
+    first = ask_at_once(machine, lane, 1)
+    machine.at(0.5, lambda: [machine.ask(lane) for _ in range(3)])
+    machine.run()
+    assert [record.requests for record in machine.batches] == [1, 3]
+    assert first[0].waited_s == pytest.approx(1.016)
 
 
-async def settle():
-    """Lets callbacks that are ready run."""
-    for _ in range(5):
-        await asyncio.sleep(0)
+def test_the_reply_tells_queue_time_compute_time_and_the_batch(machine):
+    lane = machine.lane(truth=SECOND_A_RUN)
+    ask_at_once(machine, lane, 1, length=10)
+    machine.at(0.25, machine.ask, lane, 20)
+    machine.run()
+    timing = machine.calls[1].answer.timing
+    assert timing.queue_s == pytest.approx(1.01 - 0.25)
+    assert timing.compute_s == pytest.approx(1.02)
+    assert (timing.batch_rows, timing.batch_tokens) == (1, 20)
 
 
-async def test_requests_that_wait_run_together_and_each_gets_its_own(executor, recorder):
-    gate = Gate(opened=False)
-    only = lane(gate)
-    scheduler = serve(executor, recorder, only)
-    requests = [make_request(5, first=1 + 100 * i) for i in range(4)]
-    for request in requests:
-        scheduler.submit(only, request)
-    gate.open.set()
-    answers = await asyncio.gather(*(request.reply for request in requests))
-    for request, answer in zip(requests, answers, strict=True):
-        assert np.array_equal(answer.outputs["echo"], request.inputs["ids"])
-    assert [record.requests for record in recorder.batches] == [1, 3]
-    assert answers[1].timing.batch_rows == 3
+def test_the_observer_is_told_what_ran_and_what_was_predicted(machine):
+    lane = machine.lane(truth=SECOND_A_RUN)
+    machine.at(0.0, lambda: [machine.ask(lane, 10), machine.ask(lane, 20)])
+    machine.run()
+    (record,) = machine.batches
+    assert (record.requests, record.rows, record.tokens, record.padded_tokens) == (2, 2, 30, 40)
+    assert record.padding_ratio == 0.25
+    assert record.variant == "rows/fp32"
+    assert record.predicted_s == record.cost_s == pytest.approx(1.04)
 
 
-async def test_never_more_runs_at_once_than_slots(executor, recorder):
-    gate = Gate()
-    only = lane(gate, max_rows=1)
-    scheduler = serve(executor, recorder, only, slots=2)
-    requests = [make_request(2) for _ in range(50)]
-    for request in requests:
-        scheduler.submit(only, request)
-    await asyncio.gather(*(request.reply for request in requests))
-    assert gate.most_at_once <= 2
-    assert sum(record.requests for record in recorder.batches) == 50
+def test_never_more_runs_at_once_than_cores():
+    with Machine(cores=2) as machine:
+        lane = machine.lane(max_rows=1)
+        ask_at_once(machine, lane, 50)
+        machine.run()
+    assert machine.most_cores == 2
+    assert sum(record.requests for record in machine.batches) == 50
 
 
-async def test_lanes_are_served_in_turn_so_that_a_flood_starves_nobody(executor, recorder):
-    gate = Gate(opened=False)
-    flooded, quiet = lane(gate, model="flooded", max_rows=1), lane(gate, model="quiet")
-    scheduler = serve(executor, recorder, flooded, quiet)
-    flood = [make_request(1, first=1) for _ in range(20)]
-    for request in flood:
-        scheduler.submit(flooded, request)
-    single = make_request(1, first=2)
-    scheduler.submit(quiet, single)
-    gate.open.set()
-    await asyncio.gather(single.reply, *(request.reply for request in flood))
-    assert gate.order.index(2) <= 1
+def test_a_run_shorter_than_handing_it_over_is_made_on_the_event_loop():
+    with Machine(cores=1, inline_s=0.5) as machine:
+        short, long = machine.lane("short"), machine.lane("long", SECOND_A_RUN)
+        machine.at(0.0, lambda: (machine.ask(short), machine.ask(long)))
+        machine.run()
+    assert machine.fates() == {ANSWERED: 2}
+    assert (machine.most_cores, machine.handed_over) == (1, 1)
 
 
-async def test_only_the_guilty_request_of_a_batch_fails(executor, recorder):
-    gate = Gate(opened=False)
-    only = lane(gate)
-    scheduler = serve(executor, recorder, only)
-    blocker = make_request(1, first=5)
-    requests = [make_request(1, first=first) for first in (7, 666, 8)]
-    for request in (blocker, *requests):
-        scheduler.submit(only, request)
-    gate.open.set()
-    results = await asyncio.gather(*(request.reply for request in requests), return_exceptions=True)
-    assert isinstance(results[1], InferenceFailed)
-    assert "broke" not in results[1].message
-    assert results[0].outputs["sum"].tolist() == [[7]]
-    assert results[2].outputs["sum"].tolist() == [[8]]
-    assert [record.failed for record in recorder.batches] == [False, True]
+def test_short_runs_with_others_behind_them_are_handed_over_so_that_the_loop_fills_the_next_batch():
+    with Machine(cores=1, inline_s=0.5) as machine:
+        long, short = machine.lane("long", SECOND_A_RUN), machine.lane("short", max_rows=1)
+        ask_at_once(machine, long, 1)
+        machine.at(0.5, lambda: [machine.ask(short) for _ in range(2)])
+        machine.run()
+    assert machine.handed_over == 2  # the long one, and the first of the short
 
 
-async def test_full_queue_refuses_and_tells_the_observer(executor, recorder):
-    gate = Gate(opened=False)
-    only = lane(gate, capacity=1)
-    scheduler = serve(executor, recorder, only)
-    running, waiting = make_request(1), make_request(1)
-    scheduler.submit(only, running)
-    scheduler.submit(only, waiting)
-    with pytest.raises(QueueFull):
-        scheduler.submit(only, make_request(1))
-    assert recorder.dropped == ["QUEUE_FULL"]
-    gate.open.set()
-    await asyncio.gather(running.reply, waiting.reply)
+def test_runs_on_the_event_loop_let_callers_in_between():
+    """Twenty models' runs of 2 ms wait for one of a second: who comes meanwhile is not after all of them."""
+    with Machine(cores=1, inline_s=0.5) as machine:
+        lanes = [machine.lane(f"m{number}") for number in range(20)]
+        ask_at_once(machine, machine.lane("long", SECOND_A_RUN), 1)
+        machine.at(0.5, lambda: [machine.ask(lane) for lane in lanes])
+        machine.at(1.017, machine.ask, lanes[0])
+        machine.run()
+    assert machine.handed_over == 1
+    assert 1.017 <= machine.calls[-1].asked_at < 1.027
 
 
-async def test_a_full_queue_of_expired_requests_makes_room(executor, recorder):
-    gate, clock = Gate(opened=False), ManualClock()
-    only = lane(gate, capacity=1)
-    scheduler = serve(executor, recorder, only, clock=clock)
-    running, late, fresh = make_request(1), make_request(1, deadline=1.0), make_request(1)
-    scheduler.submit(only, running)
-    scheduler.submit(only, late)
-    clock.advance(2.0)
-    scheduler.submit(only, fresh)
-    gate.open.set()
-    await asyncio.gather(running.reply, fresh.reply)
-    assert isinstance(late.reply.exception(), DeadlineExpired)
-    assert recorder.dropped == ["DEADLINE_EXPIRED"]
+def test_what_costs_next_to_nothing_does_not_pass_what_waits():
+    with Machine(cores=2, inline_s=0.5, max_age_s=100.0) as machine:
+        wide, short = machine.lane("wide", SECOND_A_RUN, threads=(2,)), machine.lane("short")
+        one = machine.lane("one", SECOND_A_RUN)
+        ask_at_once(machine, one, 1)
+        machine.at(0.1, machine.ask, wide)  # one core is free, and waits for the other
+        machine.at(0.2, machine.ask, short)
+        machine.run()
+    assert [name for name, _ in machine.ran] == ["one", "wide", "short"]
 
 
-async def test_a_withdrawn_request_never_runs_and_its_neighbours_do(executor, recorder):
-    gate = Gate(opened=False)
-    only = lane(gate, max_rows=1)
-    scheduler = serve(executor, recorder, only)
-    first, second, third = (make_request(1, first=first) for first in (1, 2, 3))
-    for request in (first, second, third):
-        scheduler.submit(only, request)
-    scheduler.withdraw(only, second, RequestCancelled("gone"))
-    gate.open.set()
-    await asyncio.gather(first.reply, third.reply)
-    assert gate.order == [1, 3]
-    assert second.reply.cancelled()
-    assert recorder.dropped == ["CANCELLED"]
+def test_full_queue_refuses_at_once_and_tells_the_observer(machine):
+    lane = machine.lane(truth=SECOND_A_RUN, capacity=1)
+    ask_at_once(machine, lane, 1)
+    machine.at(0.5, lambda: [machine.ask(lane) for _ in range(2)])
+    machine.run()
+    assert [call.fate for call in machine.calls] == [ANSWERED, ANSWERED, QueueFull.reason]
+    assert machine.calls[2].waited_s == 0.0
+    assert machine.dropped == {"QUEUE_FULL": 1}
 
 
-async def test_a_lane_is_removed_once_all_is_answered(executor, recorder):
-    gate = Gate(opened=False)
-    only = lane(gate, max_rows=1)
-    scheduler = serve(executor, recorder, only)
-    requests = [make_request(1) for _ in range(3)]
-    for request in requests:
-        scheduler.submit(only, request)
-    removal = asyncio.ensure_future(scheduler.remove(only))
-    await settle()
-    assert not removal.done()
-    gate.open.set()
-    await removal
-    assert all(request.reply.done() for request in requests)
-    with pytest.raises(ModelNotReady):
-        scheduler.submit(only, make_request(1))
+def test_a_full_queue_of_expired_requests_makes_room(machine):
+    """Their own timers may come later than the request that needs the room."""
+    lane = machine.lane(truth=SECOND_A_RUN, capacity=1)
+    ask_at_once(machine, lane, 1)
+
+    def expire_and_ask():
+        late = machine.ask(lane, within=2.5)
+        machine.clock.advance(3.0)
+        machine.ask(lane)
+        assert late.request.reply.done()
+
+    machine.at(0.5, expire_and_ask)
+    machine.run()
+    assert machine.fates() == {ANSWERED: 2, "DEADLINE_EXPIRED": 1}
+    assert machine.dropped == {"DEADLINE_EXPIRED": 1}
 
 
-async def test_an_idle_lane_is_removed_at_once(executor, recorder):
-    only = lane(Gate())
-    scheduler = serve(executor, recorder, only)
-    await scheduler.remove(only)
-    with pytest.raises(ModelNotReady):
-        scheduler.submit(only, make_request(1))
+def test_a_withdrawn_request_never_runs_and_its_neighbours_do(machine):
+    lane = machine.lane(truth=SECOND_A_RUN, max_rows=1)
+    machine.at(0.0, lambda: [machine.ask(lane, first=first) for first in (1, 3)])
+    machine.at(0.0, lambda: machine.ask(lane, first=2, gives_up_after=0.5))
+    machine.run()
+    assert machine.ran == [("m", (1,)), ("m", (3,))]
+    assert machine.fates() == {ANSWERED: 2, "CANCELLED": 1}
+    assert machine.dropped == {"CANCELLED": 1}
 
 
-async def test_a_lane_whose_last_waiting_request_is_withdrawn_can_be_removed(executor, recorder):
-    gate = Gate(opened=False)
-    blocking, only = lane(gate, model="blocking"), lane(gate)
-    scheduler = serve(executor, recorder, blocking, only)
-    blocker, waiting = make_request(1), make_request(1)
-    scheduler.submit(blocking, blocker)
-    scheduler.submit(only, waiting)
-    removal = asyncio.ensure_future(scheduler.remove(only))
-    await settle()
-    scheduler.withdraw(only, waiting, RequestCancelled("gone"))
-    await removal
-    assert blocker.reply.done() is False
-    with pytest.raises(ModelNotReady):
-        scheduler.submit(only, make_request(1))
-    gate.open.set()
-    await blocker.reply
+def test_a_request_whose_caller_goes_is_counted_once_even_if_the_scheduler_finds_it_dead_first(machine):
+    lane = machine.lane(truth=SECOND_A_RUN, max_rows=1)
+    machine.at(0.0, lambda: [machine.ask(lane), machine.ask(lane)])
+
+    def go():
+        leaving = machine.calls[1].request
+        leaving.reply.cancel()  # as the cancellation of the task that awaits it does, before that task runs again
+        machine.at(1.5, machine.scheduler.withdraw, lane, leaving, RequestCancelled("gone"))
+
+    machine.at(0.5, go)
+    machine.run()
+    assert len(machine.ran) == 1
+    assert machine.dropped == {"CANCELLED": 1}
 
 
-async def test_a_request_that_comes_between_the_last_answer_and_the_removal_is_answered(executor, recorder):
+def test_a_batch_out_of_which_some_have_gone_is_what_remains_of_it(machine):
+    """What it is predicted to cost, and what its cost teaches, is without those that do not run."""
+    lane = machine.lane(truth=SECOND_A_RUN)
+    ask_at_once(machine, lane, 1)
+    machine.at(0.5, lambda: [machine.ask(lane, 100, first=first) for first in (1, 2, 3)])
+    machine.at(0.6, lambda: [call.request.reply.cancel() for call in machine.calls[2:]])
+    machine.run()
+    record = machine.batches[1]
+    assert (record.requests, record.padded_tokens) == (1, 100)
+    assert record.predicted_s == record.cost_s == pytest.approx(1.1)
+
+
+def test_the_latest_request_of_the_highest_priority_goes_first(machine):
+    lane = machine.lane(truth=SECOND_A_RUN, max_rows=1)
+    ask_at_once(machine, lane, 1)
+    machine.at(0.1, lambda: [machine.ask(lane, first=first, priority=priority) for first, priority in ((1, 0), (2, 4))])
+    machine.run()
+    assert [first for _, (first,) in machine.ran[1:]] == [2, 1]
+
+
+def remove(machine, lane):
+    """Removes the lane from now on; the list gets the machine's time when that is done."""
+    done = []
+    task = machine.loop.create_task(machine.scheduler.remove(lane))
+    task.add_done_callback(lambda _: done.append(machine.clock.now()))
+    return done
+
+
+def test_a_lane_is_removed_once_all_is_answered(machine):
+    lane = machine.lane(truth=SECOND_A_RUN, max_rows=1)
+    calls = ask_at_once(machine, lane, 3)
+    removed = []
+    machine.at(0.5, lambda: removed.append(remove(machine, lane)))
+    machine.run()
+    assert removed[0] == [max(call.ended_at for call in calls)]
+    late = []
+    machine.at(10.0, lambda: late.append(machine.ask(lane)))
+    machine.run()
+    assert late[0].fate == ModelNotReady.reason
+
+
+def test_an_idle_lane_is_removed_at_once(machine):
+    removed = remove(machine, machine.lane())
+    machine.run()
+    assert removed == [0.0]
+
+
+def test_a_lane_whose_last_waiting_request_is_withdrawn_can_be_removed(machine):
+    blocking, lane = machine.lane("blocking", SECOND_A_RUN), machine.lane()
+    ask_at_once(machine, blocking, 1)
+    machine.at(0.1, lambda: machine.ask(lane, gives_up_after=0.2))
+    removed = []
+    machine.at(0.2, lambda: removed.append(remove(machine, lane)))
+    machine.run()
+    assert removed[0] == [pytest.approx(0.3)]
+
+
+def test_a_request_that_comes_between_the_last_answer_and_the_removal_is_answered(machine):
     """The handler of a straggler may run in the very turn of the loop in which the lane came to rest."""
-    first_gate, other_gate = Gate(opened=False), Gate(opened=False)
-    only, other = lane(first_gate), lane(other_gate, model="other")
-    scheduler = serve(executor, recorder, only, other)
-    last, blocker, straggler = make_request(1), make_request(1), make_request(1)
-    scheduler.submit(only, last)
-    scheduler.submit(other, blocker)
-    last.reply.add_done_callback(lambda _: scheduler.submit(only, straggler))
-    removal = asyncio.ensure_future(scheduler.remove(only))
-    await settle()
-    first_gate.open.set()
-    await last.reply
-    await settle()
-    other_gate.open.set()
-    await asyncio.wait_for(asyncio.gather(straggler.reply, removal), 10)
-    assert np.array_equal(straggler.reply.result().outputs["echo"], straggler.inputs["ids"])
+    lane = machine.lane(truth=SECOND_A_RUN)
+    machine.at(0.0, lambda: machine.ask(lane, then=lambda _: machine.ask(lane)))
+    removed = []
+    machine.at(0.5, lambda: removed.append(remove(machine, lane)))
+    machine.run()
+    assert machine.fates() == {ANSWERED: 2}
+    assert removed[0] == [machine.calls[1].ended_at]
 
 
-async def test_a_request_whose_caller_goes_is_counted_once_even_if_the_queue_finds_it_dead_first(executor, recorder):
-    gate = Gate(opened=False)
-    only = lane(gate, capacity=1)
-    scheduler = serve(executor, recorder, only)
-    running, leaving, fresh = make_request(1), make_request(1), make_request(1)
-    scheduler.submit(only, running)
-    scheduler.submit(only, leaving)
-    leaving.reply.cancel()  # as the cancellation of the task that awaits it does, before that task runs again
-    scheduler.submit(only, fresh)
-    scheduler.withdraw(only, leaving, RequestCancelled("gone"))
-    assert recorder.dropped == ["CANCELLED"]
-    gate.open.set()
-    await asyncio.gather(running.reply, fresh.reply)
+def test_where_nothing_waits_the_predicted_wait_is_none(machine):
+    assert machine.scheduler.wait_s(machine.lane()) == 0.0
 
 
-def test_without_slots_nothing_could_run(executor, recorder):
+def test_the_predicted_wait_counts_what_runs_what_waits_and_what_other_lanes_share(machine):
+    lane, other = machine.lane(truth=SECOND_A_RUN, max_rows=1), machine.lane("other", SECOND_A_RUN, max_rows=1)
+    waits = []
+    machine.at(0.0, lambda: [machine.ask(lane), machine.ask(lane)])
+    machine.at(0.5, lambda: waits.append(machine.scheduler.wait_s(lane)))
+    machine.at(0.6, lambda: machine.ask(other))
+    machine.at(0.7, lambda: waits.append(machine.scheduler.wait_s(lane)))
+    machine.run()
+    assert waits == [pytest.approx(0.516 + 1.016), pytest.approx(0.316 + 2 * 1.016)]
+
+
+def test_other_lanes_requests_of_low_priority_count_as_well(machine):
+    """Priorities order a lane; between lanes the cores are shared whatever they are."""
+    lane, other = machine.lane(truth=SECOND_A_RUN), machine.lane("other", SECOND_A_RUN)
+    waits = []
+    machine.at(0.0, lambda: [machine.ask(lane), machine.ask(lane, first=1)])
+    machine.at(0.1, lambda: (machine.ask(lane), machine.ask(other, priority=-4)))
+    machine.at(0.5, lambda: waits.append(machine.scheduler.wait_s(lane)))
+    machine.run()
+    running = 1.032 - 0.5
+    assert waits == [pytest.approx(running + 2 * 1.016)]
+
+
+def test_without_cores_nothing_could_run():
     with pytest.raises(ValueError, match="at least one"):
-        Scheduler(executor, 0, ManualClock(), recorder)
+        CoreBudget(0)
+
+
+def test_the_budget_is_the_one_that_was_given(machine):
+    assert machine.scheduler.budget is machine.budget

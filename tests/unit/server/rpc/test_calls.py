@@ -8,7 +8,8 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from server.clock import MonotonicClock
 from server.errors import QueueFull
-from server.rpc.calls import Call, Calls
+from server.rpc.call import Call
+from server.rpc.calls import Calls
 from tests.support.calls import refusal
 from tests.support.fakes import Ledger
 
@@ -52,6 +53,21 @@ async def test_the_reply_carries_the_request_id():
         call = do(b"", metadata=(("x-request-id", "mine"),))
         await call
         assert dict(await call.trailing_metadata())["x-request-id"] == "mine"
+
+
+async def test_calls_without_an_id_get_one_each():
+    seen: list[str] = []
+
+    async def look(_: HealthCheckRequest, call: Call) -> HealthCheckResponse:
+        seen.append(call.request_id)
+        return REPLY
+
+    async with serving(look) as (do, *_):
+        for _ in range(3):
+            call = do(b"")
+            await call
+            assert dict(await call.trailing_metadata())["x-request-id"] == seen[-1]
+    assert len(set(seen)) == 3
 
 
 async def test_an_error_of_ours_becomes_its_status():
@@ -103,6 +119,39 @@ async def test_the_callers_deadline_reaches_the_handler():
         await do(b"")
     assert before < seen[0] <= before + 101
     assert seen[1] is None
+
+
+async def test_a_caller_that_goes_is_counted_as_such():
+    entered = asyncio.Event()
+
+    async def hang(*_):
+        entered.set()
+        await asyncio.Event().wait()
+
+    async with serving(hang) as (do, ledger, calls, _):
+        call = do(b"", timeout=100)
+        await entered.wait()
+        call.cancel()
+        await calls.wait_idle()
+        assert ledger.calls == [("Do", "", 0, "CANCELLED")]
+
+
+async def test_all_who_wait_for_idleness_are_told():
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    async def wait(*_):
+        entered.set()
+        await leave.wait()
+        return REPLY
+
+    async with serving(wait) as (do, _, calls, __):
+        running = asyncio.ensure_future(do(b""))
+        await entered.wait()
+        waiting = [asyncio.ensure_future(calls.wait_idle()) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert not any(one.done() for one in waiting)
+        leave.set()
+        await asyncio.gather(running, *waiting)
 
 
 async def test_a_drain_refuses_new_work_but_not_questions():

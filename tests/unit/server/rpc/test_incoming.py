@@ -3,7 +3,7 @@ from attendant.v1.classify_pb2 import ClassifyRequest
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 
 from server.errors import MalformedMessage, ParameterInvalid
-from server.rpc.incoming import REQUEST_ID_HEADER, header, header_id, parse, valid_request_id
+from server.rpc.incoming import REQUEST_ID_HEADER, RequestIds, header, header_id, parse, valid_request_id
 from server.wire.grpc_service_pb2 import ModelInferRequest
 
 
@@ -39,3 +39,11 @@ def test_an_id_that_cannot_stand_in_a_header_is_refused_in_a_message_and_ignored
 
 def test_a_header_of_bytes_is_none():
     assert header([("name-bin", b"x")], "name-bin") == ""
+
+
+def test_made_up_ids_differ_within_a_process_and_between_processes():
+    here, there = RequestIds(), RequestIds()
+    made = [here.next() for _ in range(1000)]
+    assert len({*made, *(there.next() for _ in range(1000))}) == 2000
+    assert all(len(one) == 32 and valid_request_id(one) for one in made)
+    assert {one[:16] for one in made} == {made[0][:16]}

@@ -49,6 +49,14 @@ async def test_the_first_failure_cancels_the_rest_and_is_raised_itself():
     assert sorted(cancelled) == [0, 2]
 
 
+async def test_the_failure_of_a_single_item_is_raised_itself():
+    async def fail(index, item):
+        raise EmptyInput(f"{index} {item}")
+
+    with pytest.raises(EmptyInput, match="0 a"):
+        await for_each(["a"], fail)
+
+
 async def test_cancelling_the_whole_cancels_every_part():
     cancelled = []
 

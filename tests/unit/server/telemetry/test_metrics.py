@@ -41,11 +41,13 @@ def batch(*, version: int = 1, failed: bool = False) -> BatchRecord:
     return BatchRecord(
         model="m",
         version=version,
+        variant="rows/fp32",
         requests=2,
         rows=3,
         tokens=60,
         padded_tokens=80,
         queue_s=(0.004, 0.2),
+        predicted_s=0.02,
         compute_s=0.03,
         collate_s=0.001,
         split_s=0.001,
@@ -79,6 +81,8 @@ def test_batch_is_counted_with_rows_tokens_and_padding(metrics: Metrics) -> None
     assert value(metrics, "attendant_batch_rows_sum", **labels) == 3
     assert value(metrics, "attendant_batch_tokens_sum", **labels) == 80
     assert value(metrics, "attendant_padding_ratio_sum", **labels) == pytest.approx(0.25)
+    assert value(metrics, "attendant_batches_total", variant="rows/fp32", **labels) == 1
+    assert value(metrics, "attendant_predicted_seconds_total", **labels) == pytest.approx(0.02)
     assert value(metrics, "attendant_batch_failures_total", **labels) is None
 
 
@@ -86,7 +90,9 @@ def test_failed_batch_is_a_failure_without_compute_time(metrics: Metrics) -> Non
     metrics.batch_ran(batch(failed=True))
 
     assert value(metrics, "attendant_batch_failures_total", model="m", version="1") == 1
+    assert value(metrics, "attendant_batches_total", model="m", version="1", variant="rows/fp32") == 1
     assert value(metrics, "attendant_compute_seconds_count", model="m", version="1") is None
+    assert value(metrics, "attendant_predicted_seconds_total", model="m", version="1") is None
     assert value(metrics, "nv_inference_exec_count", model="m", version="1") == 0
 
 

@@ -1,7 +1,5 @@
 """What ModelStatistics adds up."""
 
-from collections.abc import Callable
-
 import pytest
 
 from server.batching.observer import BatchRecord
@@ -12,21 +10,18 @@ def batch(rows: int, *queue_s: float, failed: bool = False) -> BatchRecord:
     return BatchRecord(
         model="m",
         version=1,
+        variant="rows/fp32",
         requests=len(queue_s),
         rows=rows,
         tokens=10 * rows,
         padded_tokens=12 * rows,
         queue_s=queue_s,
+        predicted_s=0.02,
         compute_s=0.25,
         collate_s=0.001,
         split_s=0.002,
         failed=failed,
     )
-
-
-def wall_clock(*times: float) -> Callable[[], float]:
-    ticks = iter(times)
-    return lambda: next(ticks)
 
 
 def test_new_version_has_counted_nothing() -> None:
@@ -39,9 +34,9 @@ def test_new_version_has_counted_nothing() -> None:
 
 
 def test_every_request_of_a_batch_counts_the_whole_run() -> None:
-    statistics = ModelStatistics(wall_clock(1_700_000_000.125))
+    statistics = ModelStatistics()
 
-    statistics.batch_ran(batch(5, 0.5, 0.25, 0.0))
+    statistics.batch_ran(batch(5, 0.5, 0.25, 0.0), 1_700_000_000.125)
 
     snapshot = statistics.snapshot()
     assert snapshot.last_inference_ms == 1_700_000_000_125
@@ -53,10 +48,10 @@ def test_every_request_of_a_batch_counts_the_whole_run() -> None:
 
 
 def test_batch_sizes_are_counted_once_a_batch_in_ascending_order() -> None:
-    statistics = ModelStatistics(wall_clock(1, 2, 3))
+    statistics = ModelStatistics()
 
     for record in (batch(8, 0.0, 0.0), batch(2, 0.0), batch(8, 0.0)):
-        statistics.batch_ran(record)
+        statistics.batch_ran(record, 1.0)
 
     two, eight = statistics.snapshot().batch_stats
     assert (two.batch_size, two.compute_infer) == (2, Duration(1, 250_000_000))
@@ -66,9 +61,9 @@ def test_batch_sizes_are_counted_once_a_batch_in_ascending_order() -> None:
 
 
 def test_failed_batch_leaves_only_its_time() -> None:
-    statistics = ModelStatistics(wall_clock(7.0))
+    statistics = ModelStatistics()
 
-    statistics.batch_ran(batch(3, 0.1, failed=True))
+    statistics.batch_ran(batch(3, 0.1, failed=True), 7.0)
 
     snapshot = statistics.snapshot()
     assert snapshot.last_inference_ms == 7000
@@ -90,12 +85,12 @@ def test_requests_are_counted_by_their_end() -> None:
 
 
 def test_snapshot_does_not_change_any_more() -> None:
-    statistics = ModelStatistics(wall_clock(1, 2))
-    statistics.batch_ran(batch(1, 0.0))
+    statistics = ModelStatistics()
+    statistics.batch_ran(batch(1, 0.0), 1.0)
     statistics.request_failed(1.0, "CANCELLED")
     before = statistics.snapshot()
 
-    statistics.batch_ran(batch(1, 0.0))
+    statistics.batch_ran(batch(1, 0.0), 1.0)
     statistics.request_failed(1.0, "CANCELLED")
 
     assert before.inference_count == 1
@@ -104,3 +99,11 @@ def test_snapshot_does_not_change_any_more() -> None:
         before.inference_count = 5  # type: ignore[misc]
     with pytest.raises(TypeError):
         before.failures["X"] = 1  # type: ignore[index]
+
+
+def test_what_was_put_off_is_counted_before_a_snapshot() -> None:
+    statistics = ModelStatistics()
+    statistics.read_after(lambda: statistics.request_succeeded(0.5))
+
+    assert statistics.snapshot().success == Duration(1, 500_000_000)
+    assert statistics.snapshot().success == Duration(2, 1_000_000_000)

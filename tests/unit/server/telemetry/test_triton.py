@@ -31,16 +31,19 @@ def statistics() -> ModelStatistics:
         BatchRecord(
             model="m",
             version=3,
+            variant="rows/fp32",
             requests=2,
             rows=5,
             tokens=5,
             padded_tokens=5,
             queue_s=(0.001, 0.002),
+            predicted_s=0.02,
             compute_s=0.01,
             collate_s=0.0005,
             split_s=0.00025,
             failed=False,
-        )
+        ),
+        ended_at_s=1.0,
     )
     counted.request_succeeded(0.02)
     counted.request_succeeded(0.03)

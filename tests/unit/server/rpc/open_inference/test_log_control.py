@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from server.errors import NotImplementedHere, ParameterInvalid
-from server.rpc.calls import Call
+from server.rpc.call import Call
 from server.rpc.open_inference.log_control import LogControl
 from server.settings import TelemetrySettings
 from server.telemetry.logs import JsonFormatter, TextFormatter

@@ -43,6 +43,11 @@ def test_truncation_is_the_callers_choice(choice):
     assert read_parameters(request_with(truncation=InferParameter(string_param=choice))).truncation is choice
 
 
+def test_precision_is_a_name():
+    assert read_parameters(request_with(precision=InferParameter(string_param="bf16"))).precision == "bf16"
+    assert read_parameters(request_with(precision=InferParameter(string_param=""))).precision is None
+
+
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -55,6 +60,7 @@ def test_truncation_is_the_callers_choice(choice):
         {"timeout": InferParameter(double_param=1.5)},
         {"truncation": InferParameter(string_param="middle")},
         {"truncation": integer(1)},
+        {"precision": integer(16)},
         {"temperature": InferParameter(double_param=0.5)},
         {"": integer(1)},
     ],
