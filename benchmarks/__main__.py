@@ -3,7 +3,7 @@
 python -m benchmarks run engine                    ours with batching on against off; about two minutes
 python -m benchmarks run peers --peers mosec       ours against its peers; goes on where it was cut short
 python -m benchmarks check FILE                    recomputes every ratio from the raw repetitions
-python -m benchmarks table FILE                    Markdown
+python -m benchmarks table FILE                    Markdown; with the reasons that FILE's notes.json gives
 python -m benchmarks plot FILE                     a PNG beside the file
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks.load.build import ClientUnbuildable, build_client
 from benchmarks.load.drive import Generator
 from benchmarks.report.check import differences
+from benchmarks.report.notes import notes_beside, read_notes
 from benchmarks.report.plot import plot
 from benchmarks.report.results import Results, ResultsUnreadable, read_results
 from benchmarks.report.table import render
@@ -37,8 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.command == "check":
         return _check(results)
     if options.command == "table":
-        print(render(results), end="")
-        return OK
+        return _table(results, options.notes or notes_beside(options.file), asked=options.notes is not None)
     picture = options.out or options.file.with_suffix(".png")
     plot(results, picture)
     print(picture)
@@ -65,6 +65,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("file", type=Path)
         if name == "plot":
             command.add_argument("--out", type=Path)
+        if name == "table":
+            command.add_argument(
+                "--notes",
+                type=Path,
+                help="why ratios are what they are, a JSON object by id; default FILE's notes.json",
+            )
     return parser
 
 
@@ -111,6 +117,15 @@ def _default_path(results: Results) -> Path:
     """Of a quick run below the cache: it is not to be kept by mistake."""
     name = f"{results.environment.date[:10]}-{results.suite}.json"
     return CACHE / f"quick-{name}" if results.quick else Path("benchmarks/results") / name
+
+
+def _table(results: Results, notes: Path, *, asked: bool) -> int:
+    try:
+        told = read_notes(notes, results) if asked or notes.exists() else {}
+    except ResultsUnreadable as error:
+        return _fail(str(error))
+    print(render(results, told), end="")
+    return OK
 
 
 def _check(results: Results) -> int:

@@ -77,7 +77,7 @@ def export_both(directory: Path) -> tuple[Session, Session]:
     for name, signature in (("with", whole), ("without", plain_only)):
         (directory / name).mkdir()
         export_graph(network, partial(first_outputs, task, len(signature.outputs)), signature, directory / name)
-        sessions.append(Session.open(directory / name / GRAPH_FILE, intra_op_threads=1))
+        sessions.append(Session.open(directory / name / GRAPH_FILE))
     return sessions[0], sessions[1]
 
 

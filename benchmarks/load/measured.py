@@ -7,11 +7,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from benchmarks.load.latency import encode, latencies_s, percentile_ms
-from benchmarks.load.records import Records
+from benchmarks.load.records import Outcome, Records
 from benchmarks.load.schedule import Closed, Phase, Schedule
 from benchmarks.load.verdict import Read, Tolerance, Vector, judge
 
 Figure = Literal["tokens_per_s", "requests_per_s", "p50_ms", "p99_ms", "in_time_per_s"]
+RESOURCE_EXHAUSTED = 8
+"""The gRPC status of a call that was refused at once."""
 
 
 class Measured(BaseModel):
@@ -34,6 +36,8 @@ class Measured(BaseModel):
     min_cosine: float = 1.0
     latencies: str = ""
     """HdrHistogram of the right answers, in microseconds; empty where no single request was timed."""
+    refusals: str = ""
+    """HdrHistogram of the calls that the server refused, in microseconds from when each was meant to leave."""
     rate: float | None = None
     """Arrivals a second in an open loop."""
     late_ms: float = 0.0
@@ -82,6 +86,7 @@ def measure(
     counted = (times >= phase.warm_up_s) & (times < phase.end_s)
     verdict = judge(records, counted, read, reference, tolerance)
     right = calls[verdict.right]
+    refused = calls[counted & (calls["outcome"] == Outcome.REFUSED) & (calls["status"] == RESOURCE_EXHAUSTED)]
     latencies = latencies_s(right)
     lateness = (calls["sent_s"] - calls["intended_s"])[counted & np.isfinite(calls["sent_s"])]
     return Measured(
@@ -94,6 +99,7 @@ def measure(
         max_error=verdict.max_error,
         min_cosine=verdict.min_cosine,
         latencies=encode(latencies),
+        refusals=encode(latencies_s(refused)) if len(refused) else "",
         rate=None if isinstance(schedule, Closed) else schedule.rate,
         late_ms=0.0 if closed or not len(lateness) else float(np.percentile(lateness, 99)) * 1e3,
         cpu_s={"client": records.cpu_s, **(cpu_s or {})},

@@ -80,7 +80,7 @@ class Bench:
         if one.name not in self._prepared:
             graph = self.scratch / f"{len(self._prepared)}.onnx"
             names = runs.export(one, self.scale, graph)
-            session = Session.open(graph, intra_op_threads=1)
+            session = Session.open(graph)
             self._prepared[one.name] = Prepared(one.build(self.scale), session, names, graph)
         return self._prepared[one.name]
 

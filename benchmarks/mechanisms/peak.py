@@ -34,7 +34,7 @@ def main() -> None:
 
 def growth(graph: Path, names: list[str], first: Path, file: Path) -> int | None:
     """Bytes by which this process grows at its peak while the graph runs on the inputs in `file`."""
-    session = Session.open(graph, intra_op_threads=1)
+    session = Session.open(graph)
     session.run(load(first), names)
     inputs = load(file)
     try:

@@ -13,7 +13,7 @@ from torch.export import Dim
 
 from benchmarks.mechanisms.subjects import Inputs, Subject, answers
 from models.attention.catalogue import Scale
-from models.export.graph import OPSET
+from models.export.trace import OPSET
 from server.runtime.session import Session
 
 Kind = Literal["forward", "training", "onnx"]

@@ -1,9 +1,9 @@
-"""What a peer must say of itself, and how it gets an environment of its own."""
+"""What a peer must say of itself, and how a server gets an environment of its own."""
 
 import hashlib
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -55,32 +55,51 @@ def install(peer: Peer, cache: Path, precision: str) -> Path:
     For bf16 it has the OpenVINO build of ONNX Runtime, in the newest version up to ours.
     Raises PeerUnavailable with pip's own reason.
     """
-    ours = runtime_version()
-    runtime = f"onnxruntime-openvino<={ours}" if precision == "bf16" else f"onnxruntime=={ours}"
-    wanted = (*peer.requirements, runtime)
-    digest = hashlib.sha256(" ".join((peer.interpreter, *wanted)).encode()).hexdigest()[:8]
-    folder = cache / "envs" / f"{peer.name}-{digest}"
+    runtime = openvino_runtime() if precision == "bf16" else f"onnxruntime=={runtime_version()}"
+    return environment(peer.name, peer.title, (*peer.requirements, runtime), cache, peer.interpreter)
+
+
+def openvino_runtime() -> str:
+    """The requirement of the OpenVINO build; the newest is behind the plain one, so up to ours."""
+    return f"onnxruntime-openvino<={runtime_version()}"
+
+
+def environment(
+    name: str,
+    title: str,
+    wanted: Sequence[str],
+    cache: Path,
+    interpreter: str = sys.executable,
+    depends: str = "",
+) -> Path:
+    """The Python of an environment that has what is wanted, made below `cache` on the first call.
+
+    It is made anew where `wanted`, which pip gets as it is, or `depends`, which says what that stands for, changes.
+    Raises PeerUnavailable with pip's own reason.
+    """
+    digest = hashlib.sha256(" ".join((interpreter, *wanted, *depends.split())).encode()).hexdigest()[:8]
+    folder = cache / "envs" / f"{name}-{digest}"
     python, done = folder / "bin" / "python", folder / ".installed"
     if done.exists():
         return python
-    log = cache / "envs" / f"{peer.name}-{digest}.log"
+    log = cache / "envs" / f"{name}-{digest}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    _run([peer.interpreter, "-m", "venv", "--clear", str(folder)], log, peer)
-    _run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted], log, peer)
+    _run([interpreter, "-m", "venv", "--clear", str(folder)], log, title)
+    _run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted], log, title)
     done.touch()
     return python
 
 
-def _run(command: list[str], log: Path, peer: Peer) -> None:
+def _run(command: list[str], log: Path, title: str) -> None:
     try:
         with log.open("a") as sink:
             ended = subprocess.run(command, stdout=sink, stderr=sink, timeout=INSTALL_TIMEOUT_S, check=False)
     except FileNotFoundError as error:
-        raise PeerUnavailable(f"{peer.title} cannot be installed: there is no {command[0]}") from error
+        raise PeerUnavailable(f"{title} cannot be installed: there is no {command[0]}") from error
     except subprocess.TimeoutExpired as error:
-        raise PeerUnavailable(f"{peer.title} was not installed after {INSTALL_TIMEOUT_S:.0f} s") from error
+        raise PeerUnavailable(f"{title} was not installed after {INSTALL_TIMEOUT_S:.0f} s") from error
     if ended.returncode != 0:
-        raise PeerUnavailable(f"{peer.title} cannot be installed: {last_line(log)}")
+        raise PeerUnavailable(f"{title} cannot be installed: {last_line(log)}")
 
 
 def last_line(log: Path) -> str:

@@ -1,77 +1,96 @@
-"""The plans of `in_process` and `without_grpc` as a side of a pair; each run is a process of its own."""
+"""The plans of `in_process` and `without_grpc` as a side of a pair: a process that waits between its runs."""
 
-import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from benchmarks.load.drive import LoadFailed
 from benchmarks.load.measured import Measured
+from benchmarks.load.requests import RequestList
 from benchmarks.load.schedule import Closed
-from benchmarks.load.verdict import cosine_of
-from benchmarks.peers.encoder import PRECISION
-from benchmarks.peers.ours import ROOT
-from benchmarks.peers.target import Job, Target
+from benchmarks.load.verdict import Vector, cosine_of
+from benchmarks.peers.adapter import PeerUnavailable
+from benchmarks.peers.orders import READY, Order
+from benchmarks.peers.process import ServerProcess
+from benchmarks.peers.target import Command, Job, Target
 
 SPARE_S = 120.0
+"""What a run may take beyond its schedule; the first of a list prepares itself for every shape in it."""
 
 
 class InProcessTarget(Target):
-    """A plan of a module that runs it, in closed loop alone: without a server there is nobody to be late for."""
+    """A plan in closed loop alone: without a server there is nobody to be late for."""
 
-    def __init__(self, module: str, plan: str, graph: Path, precision: str) -> None:
-        self._module, self._plan, self._graph, self._precision = module, plan, graph, precision
+    def __init__(self, make: Callable[[Path], Command], log: Path) -> None:
+        """`make` gets the folder through which orders and answers go."""
+        self._make, self._log = make, log
+        self._process: ServerProcess | None = None
+        self._scratch: TemporaryDirectory[str] | None = None
 
     @override
     def start(self) -> None:
-        """Nothing stays between runs."""
+        self._scratch = TemporaryDirectory(prefix="attendant-plan-")
+        ready = self._folder / READY
+        try:
+            command = self._make(self._folder)
+            self._process = ServerProcess(command.title, command.arguments, command.variables, self._log, told=True)
+            self._process.wait_until(ready.exists)
+        except BaseException:
+            self.stop()
+            raise
 
     @override
     def stop(self) -> None:
-        """Nothing stays between runs."""
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
+        if self._scratch is not None:
+            self._scratch.cleanup()
+            self._scratch = None
 
     @override
     def cpu_s(self) -> float:
-        return 0.0
+        return 0.0 if self._process is None else self._process.cpu_s()
 
     @override
     def measure(self, job: Job) -> Measured:
-        if not isinstance(job.schedule, Closed):
-            raise LoadFailed(f"the plan {self._plan} has no open loop")
-        with TemporaryDirectory(prefix="attendant-plan-") as scratch:
-            rows, answers = Path(scratch) / "rows.npz", Path(scratch) / "answers.npz"
-            np.savez(rows, **{str(number): ids for number, ids in enumerate(job.requests.rows)})  # type: ignore[arg-type]
-            phase = job.phase
-            command = [sys.executable, "-m", self._module, self._plan, str(self._graph), str(rows)]
-            command += [str(phase.warm_up_s), str(phase.measured_s), str(answers), str(job.schedule.in_flight)]
-            try:
-                ended = subprocess.run(
-                    command,
-                    env={"PYTHONPATH": str(ROOT), PRECISION: self._precision, "PATH": ""},
-                    capture_output=True,
-                    text=True,
-                    timeout=phase.end_s + SPARE_S,
-                    check=False,
-                )
-            except subprocess.TimeoutExpired as error:
-                raise LoadFailed(f"the plan {self._plan} was still running after {error.timeout:.0f} s") from error
-            if ended.returncode != 0:
-                raise LoadFailed(f"the plan {self._plan} ended with {ended.returncode}: {ended.stderr.strip()[-300:]}")
-            with np.load(answers, allow_pickle=False) as archive:
-                return _measured(job, archive["requests"], archive["vectors"], json.loads(ended.stdout)["cpu_s"])
+        if self._process is None or not isinstance(job.schedule, Closed):
+            raise LoadFailed("a plan without a server knows a closed loop alone, and must have been started")
+        answers = self._folder / "answers.npz"
+        answers.unlink(missing_ok=True)
+        before = self.cpu_s()
+        phase = job.phase
+        rows = self._rows(job.requests)
+        order = Order(str(rows), str(answers), phase.warm_up_s, phase.measured_s, job.schedule.in_flight)
+        self._process.tell(order.line())
+        try:
+            self._process.wait_until(answers.exists, phase.end_s + SPARE_S, "run")
+        except PeerUnavailable as error:
+            raise LoadFailed(str(error)) from error
+        with np.load(answers, allow_pickle=False) as archive:
+            return _measured(job, archive["requests"], archive["vectors"], self.cpu_s() - before)
+
+    @property
+    def _folder(self) -> Path:
+        assert self._scratch is not None, "it was not started"
+        return Path(self._scratch.name)
+
+    def _rows(self, requests: RequestList) -> Path:
+        """The list as a file, written when it first comes."""
+        path = self._folder / f"rows-{requests.digest()[:16]}.npz"
+        if not path.exists():
+            np.savez(path, **{str(number): ids for number, ids in enumerate(requests.rows)})  # type: ignore[arg-type]
+        return path
 
 
-def _measured(
-    job: Job, requests: "np.ndarray[tuple[int], np.dtype[np.int64]]", vectors: object, cpu_s: float
-) -> Measured:
-    answers = np.asarray(vectors, dtype=np.float32)
+def _measured(job: Job, requests: NDArray[np.int64], vectors: Vector, cpu_s: float) -> Measured:
     tokens = right = 0
     worst_error, worst_cosine = 0.0, 1.0
-    for number, vector in zip(requests.tolist(), answers, strict=True):
+    for number, vector in zip(requests.tolist(), vectors, strict=True):
         expected = job.reference[number]
         error, cosine = float(np.abs(vector - expected).max()), cosine_of(vector, expected)
         worst_error, worst_cosine = max(worst_error, error), min(worst_cosine, cosine)
@@ -83,7 +102,7 @@ def _measured(
         answered=right,
         useful_tokens=tokens,
         in_time=right,
-        wrong=len(answers) - right,
+        wrong=len(vectors) - right,
         max_error=worst_error,
         min_cosine=worst_cosine,
         cpu_s={"server": cpu_s},

@@ -1,12 +1,14 @@
 """Our server without gRPC: the same registry, admission, scheduler and session, called in one process.
 
-    python -m benchmarks.peers.without_grpc PLAN GRAPH ROWS WARM_UP_S MEASURED_S ANSWERS IN_FLIGHT
+    python -m benchmarks.peers.without_grpc PLAN
 
-As `in_process`; GRAPH lies in a store, `<store>/<model>/<version>/model.onnx`.
+As `in_process`, but for callers that each wait for their answer; the graph lies in a store, as
+`<store>/<model>/<version>/<file>`.
 """
 
 import asyncio
 import itertools
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -15,8 +17,10 @@ from pathlib import Path
 import numpy as np
 import uvloop
 
-from benchmarks.peers.in_process import Answered, read_rows, write_answers
+from benchmarks.peers.encoder import GRAPH
+from benchmarks.peers.orders import Answered, Order, orders, read_rows
 from server.bootstrap import Application
+from server.servable import Servable
 from server.settings import Settings
 from server.tensors import Datatype, Tensor
 
@@ -27,12 +31,26 @@ OUTPUT = "embedding"
 Inputs = dict[str, Tensor]
 
 
-async def run(
-    plan: str, graph: Path, rows: Sequence[Inputs], warm_up_s: float, measured_s: float, in_flight: int
-) -> Answered:
-    """So many callers, each asking again when it is answered; the answers that came in the measured time."""
-    model, store = graph.parents[1].name, graph.parents[2]
-    settings = Settings.model_validate(
+async def run(servable: Servable, rows: Sequence[Inputs], order: Order) -> Answered:
+    """So many callers, each asking again when it is answered, until the time is up."""
+    turns = itertools.count()
+    found: Answered = []
+    start = time.monotonic()
+
+    async def call() -> None:
+        while time.monotonic() - start < order.end_s:
+            turn = next(turns)
+            number = turn % len(rows)
+            answer = await servable.infer(rows[number], (OUTPUT,), request_id=str(turn))
+            found.append((number, time.monotonic() - start, answer.outputs[OUTPUT][0]))
+
+    await asyncio.gather(*(call() for _ in range(order.in_flight)))
+    return found
+
+
+def settings_of(plan: str, store: Path) -> Settings:
+    """What the server does when nobody tells it anything, but for the store, the ports and the plan."""
+    return Settings.model_validate(
         {
             "store": {"path": store, "control": "none"},
             "grpc": {"port": 0},
@@ -40,40 +58,31 @@ async def run(
             "batching": SETTINGS[plan],
         }
     )
-    application = Application(settings)
-    turns = itertools.count()
-    found: Answered = []
-    try:
-        await application.start()
-        servable = application.registry.resolve(model)
-        start = time.monotonic()
-
-        async def call() -> None:
-            while time.monotonic() - start < warm_up_s + measured_s:
-                turn = next(turns)
-                number = turn % len(rows)
-                answer = await servable.infer(rows[number], (OUTPUT,), request_id=str(turn))
-                found.append((number, time.monotonic() - start, answer.outputs[OUTPUT][0]))
-
-        await asyncio.gather(*(call() for _ in range(in_flight)))
-    finally:
-        await application.close()
-    return [entry for entry in found if warm_up_s <= entry[1] < warm_up_s + measured_s]
 
 
-def main() -> None:
-    """Runs one plan once."""
-    plan, graph, source, warm_up_s, measured_s, answers, in_flight = sys.argv[1:]
-    rows = [
+def inputs_of(source: str) -> list[Inputs]:
+    """The inputs of each request."""
+    return [
         {
             "input_ids": Tensor(Datatype.INT64, ids[None]),
             "attention_mask": Tensor(Datatype.BOOL, np.ones((1, len(ids)), dtype=np.bool_)),
         }
-        for ids in read_rows(Path(source))
+        for ids in read_rows(source)
     ]
-    found = uvloop.run(run(plan, Path(graph), rows, float(warm_up_s), float(measured_s), int(in_flight)))
-    write_answers(Path(answers), found)
+
+
+async def serve(plan: str, graph: Path) -> None:
+    """Runs one plan as often as it is told to."""
+    application = Application(settings_of(plan, graph.parents[2]))
+    try:
+        await application.start()
+        servable = application.registry.resolve(graph.parents[1].name)
+        told = orders()
+        while order := await asyncio.to_thread(next, told, None):
+            order.answer(await run(servable, inputs_of(order.rows), order))
+    finally:
+        await application.close()
 
 
 if __name__ == "__main__":
-    main()
+    uvloop.run(serve(sys.argv[1], Path(os.environ[GRAPH])))

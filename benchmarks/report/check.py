@@ -20,6 +20,8 @@ def differences(results: Results) -> Iterator[str]:
             yield f"ratio {name}: {_told(headline.ratio)} is written, {_told(again.ratio)} is what its cells give"
         elif (headline.decided_by, headline.left_out) != (again.decided_by, again.left_out):
             yield f"ratio {name}: its cells are decided or left out otherwise than is written"
+        elif headline.below_floor != again.below_floor:
+            yield f"ratio {name}: cells below {headline.floor} are others than is written"
 
 
 def _same(written: RatioResult | None, computed: RatioResult | None) -> bool:

@@ -91,6 +91,15 @@ class HeadlineResult(_Frozen):
     """The cell that the lowest ratio is of."""
     left_out: dict[str, str] = {}
     """Cells that do not count, with the reason."""
+    floor: float | None = None
+    """No cell's whole interval may lie below it; None: there is no such condition."""
+    below_floor: tuple[str, ...] = ()
+    """Cells whose whole interval does."""
+
+    @property
+    def reached(self) -> bool:
+        """Whether the ratio is what it has to be, and no cell lies below the floor."""
+        return self.ratio is not None and self.ratio.value >= self.at_least and not self.below_floor
 
 
 class Ceiling(_Frozen):
@@ -151,7 +160,7 @@ def cell_ratio(cell: CellResult, figure: Figure | None = None, *, b_over_a: bool
 
 
 def headline_ratio(headline: HeadlineResult, cells: Sequence[CellResult]) -> HeadlineResult:
-    """The headline with its ratio, which cell decided it and which were left out, all from raw repetitions."""
+    """The headline with its ratio, and the cells that decided it, were left out or lie too low, all from the pairs."""
     by_id = {cell.id: cell for cell in cells}
     counted: dict[str, RatioResult] = {}
     left_out: dict[str, str] = {}
@@ -174,4 +183,6 @@ def headline_ratio(headline: HeadlineResult, cells: Sequence[CellResult]) -> Hea
     elif counted:
         rows = [[a / b for a, b in by_id[name].figures(headline.figure)] for name in counted]
         found = RatioResult.of(geometric_mean(rows) if len(rows) > 1 else median_interval(rows[0]))
-    return headline.model_copy(update={"ratio": found, "decided_by": decided_by, "left_out": left_out})
+    low = tuple(name for name, ratio in counted.items() if headline.floor is not None and ratio.high < headline.floor)
+    computed = {"ratio": found, "decided_by": decided_by, "left_out": left_out, "below_floor": low}
+    return headline.model_copy(update=computed)

@@ -1,7 +1,9 @@
 """A results file as Markdown."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
+from benchmarks.load.latency import percentile_ms
 from benchmarks.load.measured import Measured
 from benchmarks.measure.ratio import CONFIDENCE, median
 from benchmarks.report.results import CellResult, HeadlineResult, RatioResult, Results
@@ -9,12 +11,17 @@ from benchmarks.report.results import CellResult, HeadlineResult, RatioResult, R
 QUICK = "**A quick run: it shows that everything works, and its numbers mean nothing.**"
 
 
-def render(results: Results) -> str:
-    """The ratios, then every cell, then what could not be measured."""
-    return "\n".join(_lines(results)) + "\n"
+NO_NOTES: Mapping[str, str] = MappingProxyType({})
+UNTOLD = "not told"
+"""Stands where a ratio was not reached and no note says why."""
 
 
-def _lines(results: Results) -> Iterator[str]:
+def render(results: Results, notes: Mapping[str, str] = NO_NOTES) -> str:
+    """The ratios with the notes on them, then every cell, then what could not be measured."""
+    return "\n".join(_lines(results, notes)) + "\n"
+
+
+def _lines(results: Results, notes: Mapping[str, str]) -> Iterator[str]:
     about = results.environment
     yield f"{about.date[:10]}; {about.cores} cores of {about.processor}, {about.memory_gib} GiB, {about.system}; "
     yield ", ".join(f"{name} {version}" for name, version in about.versions.items()) + "; "
@@ -28,28 +35,31 @@ def _lines(results: Results) -> Iterator[str]:
             f"ceiling is {ceiling.requests_per_s_of_one_core:,.0f} requests/s for a core of its own. Against the bare "
             f"echo it reached {ceiling.requests_per_s:,.0f}."
         )
-    yield "\n| ratio | what | value | 95% interval | at least | aim | decided by |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
-    yield from (_headline(name, headline) for name, headline in results.ratios.items())
-    yield "\n| cell | figure | a | b | a over b | 95% interval | p99 a, b (ms) |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    yield "\n| ratio | what | value | 95% interval | at least | aim | decided by | why |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
+    yield from (_headline(name, headline, notes.get(name)) for name, headline in results.ratios.items())
+    yield "\n| cell | figure | a | b | a over b | 95% interval | p99 a, b (ms) | least cosine a, b |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
     yield from map(_cell, results.cells)
+    yield from map(_refusals, (cell for cell in results.cells if cell.may_refuse))
     if results.unavailable:
         yield "\n| not measured | reason |\n| --- | --- |"
         yield from (f"| `{name}` | {reason.replace('|', ' ')} |" for name, reason in results.unavailable.items())
 
 
-def _headline(name: str, headline: HeadlineResult) -> str:
+def _headline(name: str, headline: HeadlineResult, note: str | None) -> str:
     ratio = headline.ratio
     decided = f"`{headline.decided_by}`" if headline.decided_by else "all cells"
-    left_out = f"; without {len(headline.left_out)} of {len(headline.cells)} cells" if headline.left_out else ""
+    if headline.left_out:
+        decided += f"; without {len(headline.left_out)} of {len(headline.cells)} cells"
+    if headline.below_floor:
+        decided += f"; below {headline.floor:g}: {', '.join(f'`{cell}`' for cell in headline.below_floor)}"
+    why = (note or ("" if headline.reached else UNTOLD)).replace("|", " ").replace("\n", " ")
+    bounds = f"{headline.at_least:g} | {headline.aim:g}"
     if ratio is None:
-        return f"| `{name}` | {headline.title} | not measured | | {headline.at_least:g} | {headline.aim:g} | |"
-    reached = "" if ratio.value >= headline.at_least else " (not reached)"
-    return (
-        f"| `{name}` | {headline.title} | {ratio.value:.3f}{reached} | {_interval(ratio)} | {headline.at_least:g} | "
-        f"{headline.aim:g} | {decided}{left_out} |"
-    )
+        return f"| `{name}` | {headline.title} | not measured | | {bounds} | | {why} |"
+    value = f"{ratio.value:.3f}{'' if headline.reached else ' (not reached)'}"
+    return f"| `{name}` | {headline.title} | {value} | {_interval(ratio)} | {bounds} | {decided} | {why} |"
 
 
 def _cell(cell: CellResult) -> str:
@@ -58,10 +68,22 @@ def _cell(cell: CellResult) -> str:
     wrong = "" if cell.sound else " (not every answer was right)"
     ratio = "none" if cell.ratio is None else f"{cell.ratio.value:.3f}{wrong}"
     interval = "" if cell.ratio is None else _interval(cell.ratio)
-    latencies = _p99([pair.a for pair in cell.pairs]), _p99([pair.b for pair in cell.pairs])
+    runs = [pair.a for pair in cell.pairs], [pair.b for pair in cell.pairs]
+    latencies, cosines = map(_p99, runs), (f"{min(run.min_cosine for run in side):.5f}" for side in runs)
     return (
         f"| `{cell.id}` | {cell.figure} | `{cell.a}` {a:,.1f} | `{cell.b}` {b:,.1f} | {ratio} | {interval} | "
-        f"{latencies[0]}, {latencies[1]} |"
+        f"{', '.join(latencies)} | {', '.join(cosines)} |"
+    )
+
+
+def _refusals(cell: CellResult) -> str:
+    """What became of the calls that were refused, as the client saw it."""
+    runs = [run.refusals for pair in cell.pairs for run in (pair.a, pair.b) if run.refusals]
+    if not runs:
+        return f"\n`{cell.id}`: no call was refused."
+    middle, late = (median([percentile_ms(run, percentile) for run in runs]) for percentile in (50, 99))
+    return (
+        f"\n`{cell.id}`: half of the calls that were refused were told so within {middle:.2f} ms, 99% in {late:.2f} ms."
     )
 
 

@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from models.attention.positions import LearnedPositions
 from models.networks.config import check_positive
 from models.networks.encoder import Encoder, EncoderConfig
-from models.networks.text_classifier import masked_mean
+from models.networks.layout import Layout, Rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +52,15 @@ class Embedder(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Embedded:
         """Embeds token ids: int64 (B,T), bool (B,T) True where a token is real -> (B,D)."""
-        positions = self.positions(torch.arange(input_ids.shape[1], device=input_ids.device))  # (T,D)
-        tokens = self.embedding_norm(self.token_embedding(input_ids) + positions)  # (B,T) -> (B,T,D)
-        hidden, attention = self.encoder(tokens, attention_mask)
-        return Embedded(masked_mean(hidden, attention_mask), attention if self.config.maps else ())
+        return self.over(Rows(attention_mask), input_ids)
+
+    @property
+    def packable(self) -> bool:
+        """Whether `over` takes packed layouts too: not with a window."""
+        return self.config.window is None
+
+    def over(self, layout: Layout, input_ids: Tensor) -> Embedded:
+        """As `forward`, over tokens that lie as the layout says: int64 (B,T), or packed (P)."""
+        tokens = self.embedding_norm(self.token_embedding(input_ids) + self.positions(layout.positions))
+        hidden, attention = self.encoder(tokens, layout)
+        return Embedded(layout.mean(hidden), attention if self.config.maps else ())

@@ -28,10 +28,12 @@ Load = Closed | ShareOfCapacity
 
 @dataclass(frozen=True)
 class BestOf:
-    """Stands for the arm with the largest median of a figure among those measured before, as side b of these cells."""
+    """Stands for side b of that cell, among those measured before, which did best beside the same side a.
+
+    That is the one of the lowest ratio: pairs can be compared where separate runs cannot.
+    """
 
     cells: tuple[str, ...]
-    figure: Figure = "tokens_per_s"
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class Cell:
     """None: as `load`."""
     deadline_s: float | None = None
     """Calls carry it, and the server may refuse what it cannot answer in time: that is no fault of a run then."""
-    measured_s: float | None = None
-    """None: as the suite says."""
+    phase: Phase | None = None
+    """None: as the suite says. A quick run takes its own."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Headline:
     figure: Figure = "tokens_per_s"
     b_over_a: bool = False
     """For latencies, where less is better."""
+    floor: float | None = None
+    """No cell's whole interval may lie below it, whatever the ratio over all."""
 
 
 @dataclass(frozen=True)

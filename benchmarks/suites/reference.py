@@ -17,14 +17,22 @@ def reference(shape: str, graph: Path, requests: RequestList, cache: Path) -> Se
     """The answer to each request, computed once and kept below `cache`; of `noop` the ids themselves."""
     if shape == NOOP:
         return [ids.astype(np.float32) for ids in requests.rows]
-    digest = hashlib.sha256(graph.read_bytes() + requests.digest().encode()).hexdigest()[:16]
-    path = cache / f"reference-{digest}.npy"
+    path = cache / f"reference-{_digest(graph, requests)}.npy"
     if not path.exists():
         answers = _compute(graph, requests)
         draft = path.with_name(f"draft-{path.name}")
         np.save(draft, answers)
         draft.rename(path)
     return list(np.load(path))
+
+
+def _digest(graph: Path, requests: RequestList) -> str:
+    """Of the requests, the graph and the weights that lie beside it."""
+    digest = hashlib.sha256(requests.digest().encode())
+    for path in (graph, *sorted(graph.parent.glob("*.bin"))):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
 
 
 def _compute(graph: Path, requests: RequestList) -> Vector:

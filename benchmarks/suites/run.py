@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -101,15 +101,16 @@ class Bench:
 
     def _measure(self, cell: Cell) -> CellResult:
         a, b = cell.a, self._resolve(cell.b)
-        phase = self.phase
-        if cell.measured_s is not None and not self.quick:
-            phase = Phase(phase.warm_up_s, cell.measured_s, phase.timeout_s)
+        phase = self.phase if cell.phase is None or self.quick else cell.phase
         schedules = self._schedule(cell.load), self._schedule(cell.load_of_b or cell.load)
         jobs = [self._job(cell, arm, schedule, phase) for arm, schedule in zip((a, b), schedules, strict=True)]
         self._running.keep((a, b))
         left, right = (self._running.target(arm, job.requests) for arm, job in zip((a, b), jobs, strict=True))
         try:
-            runs = interleaved(lambda: _beside(left, right, jobs[0]), lambda: _beside(right, left, jobs[1]), self.pairs)
+            of_left, of_right = (self._of_pairs(job) for job in jobs)
+            runs = interleaved(
+                lambda: _beside(left, right, next(of_left)), lambda: _beside(right, left, next(of_right)), self.pairs
+            )
         except LoadFailed as error:
             self._running.keep(())  # One of them may be gone: the next cell starts them anew.
             raise CannotRun(str(error)) from error
@@ -138,6 +139,10 @@ class Bench:
         tolerance = TOLERANCES[arm.precision]
         return Job(requests, expected, tolerance, schedule, phase, self.suite.seed, cell.deadline_s)
 
+    def _of_pairs(self, job: Job) -> Iterator[Job]:
+        """Both sides of a pair get the same arrivals, and each pair others: a tail is not that of one lucky draw."""
+        return (replace(job, seed=self.suite.seed + pair) for pair in range(self.pairs))
+
     def _requests(self, shape: str, mix: str) -> RequestList:
         vocabulary = NOOP_VOCABULARY if shape == NOOP else SHAPES[shape].vocab_size
         return request_list(mix, self.suite.requests, vocabulary, self.suite.seed)
@@ -145,11 +150,15 @@ class Bench:
     def _resolve(self, arm: Arm | BestOf) -> Arm:
         if isinstance(arm, Arm):
             return arm
-        measured = [cell for name in arm.cells if (cell := self._done.get(name)) is not None and cell.sound]
+        measured = {
+            name: cell.ratio.value
+            for name in arm.cells
+            if (cell := self._done.get(name)) is not None and cell.sound and cell.ratio is not None
+        }
         if not measured:
             raise CannotRun("none of the cells that would say which is the best was measured")
-        best = max(measured, key=lambda cell: median([b for _, b in cell.figures(arm.figure)]))
-        named = next(cell for cell in self.suite.cells if cell.id == best.id).b
+        best = min(measured, key=lambda name: measured[name])
+        named = next(cell for cell in self.suite.cells if cell.id == best).b
         assert isinstance(named, Arm)
         return named
 
@@ -222,6 +231,7 @@ def _written(headline: Headline) -> HeadlineResult:
         cells=headline.cells,
         at_least=headline.at_least,
         aim=headline.aim,
+        floor=headline.floor,
         ratio=None,
     )
 

@@ -1,4 +1,4 @@
-"""PyTriton as its users write it: two instances of an inference function behind Triton.
+"""PyTriton as its users write it: two instances of an inference function behind Triton, in threads of one process.
 
 Triton joins only requests of equal shape, so with its batching the ids come padded to the longest that the model takes,
 and are cut to the longest of the batch before they run.
@@ -11,7 +11,7 @@ from pytriton.decorators import batch
 from pytriton.model_config import DynamicBatcher, ModelConfig, Tensor
 from pytriton.triton import Triton, TritonConfig
 
-from benchmarks.peers.encoder import BATCH, BATCH_WAIT_S, PORT, SCRATCH, WORKERS, Encoder, Ids, Vector, number
+from benchmarks.peers.encoder import BATCH, BATCH_WAIT_S, PORT, SCRATCH, WORKERS, Encoder, Ids, Vector, encoders, number
 
 
 def alone(encoder: Encoder):  # type: ignore[no-untyped-def]  # noqa: ANN201 - the library's own types are not here
@@ -39,7 +39,7 @@ def main() -> None:
     """Serves until SIGTERM."""
     rows = number(BATCH)
     make = together if rows > 1 else alone
-    functions = [make(Encoder()) for _ in range(number(WORKERS))]
+    functions = [make(encoder) for encoder in encoders(number(WORKERS))]
     longest = number("BENCH_MAX_LENGTH") if rows > 1 else -1
     config = TritonConfig(
         grpc_address="127.0.0.1",

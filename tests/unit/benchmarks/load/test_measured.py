@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.load.measured import Measured, measure
+from benchmarks.load.latency import percentile_ms
+from benchmarks.load.measured import RESOURCE_EXHAUSTED, Measured, measure
 from benchmarks.load.records import Outcome
 from benchmarks.load.schedule import Closed, Open, Phase
 from benchmarks.load.verdict import Tolerance
@@ -70,6 +71,22 @@ def test_errors_are_counted_by_kind():
     )
 
     assert measured(made).errors == {"refused 503": 1, "timed out": 1, "disconnected": 1}
+
+
+def test_refused_calls_are_timed_from_when_they_were_meant_to_leave():
+    made = records(
+        (0, Outcome.REFUSED, 1.0, 1.004, 1.005, b""),
+        (1, Outcome.TIMED_OUT, 1.0, 1.0, 2.0, b""),
+        status=RESOURCE_EXHAUSTED,
+    )
+
+    found = measured(made, Open(rate=1.0))
+
+    assert percentile_ms(found.refusals, 99) == pytest.approx(5, rel=0.002)
+
+
+def test_calls_that_failed_otherwise_are_no_refusals():
+    assert measured(records((0, Outcome.REFUSED, 1.0, 1.0, 1.5, b""), status=13)).refusals == ""
 
 
 def test_late_answers_are_not_in_time():

@@ -20,13 +20,17 @@ ENVIRONMENT = Environment(
 )
 
 
+def latencies(seconds: float, calls: int = 10) -> str:
+    return encode(np.full(calls, seconds))
+
+
 def run(tokens: int, p99_s: float = 0.01, **changes) -> Measured:
     fields = {
         "seconds": 2.0,
         "answered": 10,
         "useful_tokens": tokens,
         "in_time": 10,
-        "latencies": encode(np.full(10, p99_s)),
+        "latencies": latencies(p99_s),
     }
     return Measured(**(fields | changes))
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from benchmarks.__main__ import FAILED, OK, main
-from tests.unit.benchmarks.report.results_by_hand import cell, headline, results, run
+from tests.unit.benchmarks.report.results_by_hand import cell, headline, latencies, results, run
 
 
 @pytest.fixture
@@ -50,6 +50,10 @@ def hide_wrong_answer(document):
     document["ratios"]["lowest"]["left_out"] = {"x": "not every answer was right"}
 
 
+def hide_low_cell(document):
+    document["ratios"]["lowest"]["floor"] = 2.0
+
+
 def invent_wrong_answer(document):
     document["cells"][0]["pairs"][0]["b"]["wrong"] = 3
 
@@ -63,6 +67,7 @@ def invent_wrong_answer(document):
         raise_repetition,
         drop_repetition,
         hide_wrong_answer,
+        hide_low_cell,
         invent_wrong_answer,
     ],
 )
@@ -70,7 +75,8 @@ def test_tampered_file_fails(file, change, capsys):
     tamper(file, change)
 
     assert main(["check", str(file)]) == FAILED
-    assert "is what" in (said := capsys.readouterr().err) or "otherwise than" in said
+    said = capsys.readouterr().err
+    assert any(words in said for words in ("is what", "otherwise than", "others than"))
 
 
 def test_file_that_is_none_fails_with_the_reason(tmp_path, capsys):
@@ -84,6 +90,51 @@ def test_table_shows_ratios_and_what_was_not_reached(file, capsys):
     assert main(["table", str(file)]) == OK
     assert "| `lowest` | a over b | 1.5" in (shown := capsys.readouterr().out)
     assert "(not reached)" in shown
+    assert "not told" in shown
+
+
+def test_table_names_the_cells_below_the_floor(tmp_path, capsys):
+    pairs = [(run(300 + step), run(400)) for step in range(6)]
+    results(cell("x", *pairs), lowest=headline("x", floor=0.95, at_least=0.5)).write(tmp_path / "r.json")
+
+    assert main(["table", str(tmp_path / "r.json")]) == OK
+    assert "(not reached)" in (shown := capsys.readouterr().out)
+    assert "below 0.95: `x`" in shown
+
+
+def test_table_says_why_where_a_note_lies_beside_the_file(file, capsys):
+    file.with_suffix(".notes.json").write_text('{"lowest": "the profile shows the parser | and the copy"}')
+
+    assert main(["table", str(file)]) == OK
+    assert "| the profile shows the parser   and the copy |" in capsys.readouterr().out
+
+
+def test_table_takes_notes_from_another_file(file, tmp_path, capsys):
+    (tmp_path / "other.json").write_text('{"lowest": "the queue"}')
+
+    assert main(["table", str(file), "--notes", str(tmp_path / "other.json")]) == OK
+    assert "| the queue |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [('{"highest": "no such"}', "no ratios of the results"), ("[]", "a JSON object"), (None, "cannot be read")],
+)
+def test_notes_that_do_not_fit_are_refused(file, tmp_path, capsys, content, reason):
+    if content is not None:
+        (tmp_path / "notes.json").write_text(content)
+
+    assert main(["table", str(file), "--notes", str(tmp_path / "notes.json")]) == FAILED
+    assert reason in capsys.readouterr().err
+
+
+def test_table_tells_how_soon_calls_were_refused(tmp_path, capsys):
+    pairs = [(run(300, errors={"refused 8": 2}, refusals=latencies(0.0005)), run(200))] * 6
+    refusing = cell("x", *pairs).model_copy(update={"may_refuse": True})
+    results(refusing, lowest=headline("x")).write(tmp_path / "r.json")
+
+    assert main(["table", str(tmp_path / "r.json")]) == OK
+    assert "told so within 0.50 ms, 99% in 0.50 ms" in capsys.readouterr().out
 
 
 def test_plot_is_drawn_beside_the_file(file):

@@ -40,6 +40,28 @@ def test_geometric_mean_is_over_all_cells():
     assert headline_ratio(headline("x", "y", rule="geometric_mean"), cells).ratio.value == pytest.approx(2.0)
 
 
+def test_cell_that_lies_below_the_floor_with_its_whole_interval_is_named():
+    cells = [
+        cell("x", (run(400), run(100)), (run(400), run(100))),
+        cell("y", (run(90), run(100)), (run(94), run(100))),
+        cell("z", (run(90), run(100)), (run(96), run(100))),
+    ]
+
+    found = headline_ratio(headline("x", "y", "z", rule="geometric_mean", floor=0.95), cells)
+
+    assert found.ratio.value > found.at_least
+    assert found.below_floor == ("y",)
+    assert not found.reached
+
+
+def test_ratio_without_a_floor_is_reached_by_its_value_alone():
+    cells = [cell("x", (run(90), run(100)))]
+
+    assert headline_ratio(headline("x", at_least=0.9), cells).reached
+    assert not headline_ratio(headline("x", at_least=0.91), cells).reached
+    assert not headline_ratio(headline("none", at_least=0.0), cells).reached
+
+
 def test_latencies_are_compared_the_other_way_round():
     cells = [cell("x", (run(1, p99_s=0.1), run(1, p99_s=0.2)))]
 

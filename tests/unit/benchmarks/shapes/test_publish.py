@@ -5,8 +5,8 @@ import torch
 from benchmarks.load.requests import request_list
 from benchmarks.shapes.network import Embedder, EmbedderConfig
 from benchmarks.shapes.publish import NOOP, SHAPES, graph_of, published
-from benchmarks.shapes.quantise import quantised
 from benchmarks.suites.reference import reference
+from server.packed import PACKED_LAYOUTS
 from server.runtime.session import Session
 from server.store.bundle import open_bundle
 
@@ -42,6 +42,15 @@ def test_shape_is_an_ordinary_verified_bundle(cache, graph):
     assert [spec.name for spec in bundle.manifest.outputs] == ["embedding"]
 
 
+def test_shape_has_both_packed_graphs_and_they_passed(cache, graph):
+    manifest = open_bundle(published(SHAPE, cache), SHAPE, 1, max_bytes=1024**3).manifest
+
+    plain = [one for one in manifest.graphs if one.precision == "fp32"]
+    assert [one.layout for one in plain] == ["rows", *PACKED_LAYOUTS]
+    assert [one.file for one in manifest.parity.packed] == [one.file for one in plain[1:]]
+    assert [one.layout for one in manifest.graphs if one.precision == "int8"] == ["rows", *PACKED_LAYOUTS]
+
+
 def test_shape_is_published_once(cache, graph):
     assert graph_of(SHAPE, cache) == graph
     assert [path.name for path in graph.parents[1].iterdir()] == ["1"]
@@ -64,8 +73,9 @@ def test_reference_is_what_the_network_answers(cache, graph):
 def test_int8_form_answers_nearly_alike(cache, graph):
     ids = request_list("sixteen", 1, SHAPES[SHAPE].vocab_size, seed=0).rows[0][None]
     inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids, dtype=np.bool_)}
+    small_graph = graph.with_name("model.int8.onnx")
 
-    plain, small = (Session.open(path).run(inputs)["embedding"][0] for path in (graph, quantised(graph, cache)))
+    plain, small = (Session.open(path).run(inputs)["embedding"][0] for path in (graph, small_graph))
 
     assert 0 < np.abs(plain - small).max() < 0.5
     assert plain @ small / (np.linalg.norm(plain) * np.linalg.norm(small)) > 0.99

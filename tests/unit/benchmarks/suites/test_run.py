@@ -163,6 +163,50 @@ def test_best_peer_is_the_fastest_of_those_measured(run):
     assert results.cells[2].b == FAST.id
 
 
+class Slowing(FakeTarget):
+    """A machine whose clock falls: ours and the slow peer are measured first, and looked faster then."""
+
+    def measure(self, job) -> Measured:
+        earlier = sum(1 for entry in self.log if isinstance(entry, tuple)) < 4
+        found = super().measure(job)
+        return found.model_copy(update={"useful_tokens": found.useful_tokens * (10 if earlier else 1)})
+
+
+def test_best_peer_is_told_by_pairs_and_not_by_separate_runs(run):
+    slowing = dict.fromkeys(("ours", "slow", "fast"), Slowing)
+
+    results = run(cell("x", SLOW), cell("y", FAST), cell("z", BestOf(("x", "y"))), kinds=slowing)
+
+    assert results.cells[0].pairs[0].b.useful_tokens > results.cells[1].pairs[0].b.useful_tokens
+    assert results.cells[2].b == FAST.id
+
+
+def test_both_sides_of_a_pair_get_the_same_arrivals_and_each_pair_others(run):
+    seeds = []
+
+    class Noting(FakeTarget):
+        def measure(self, job) -> Measured:
+            seeds.append((self.arm.target, job.seed))
+            return super().measure(job)
+
+    run(cell("x", SLOW), kinds={"ours": Noting, "slow": Noting})
+
+    assert seeds == [("ours", 20260), ("slow", 20260), ("slow", 20261), ("ours", 20261)]
+
+
+def test_cell_with_a_phase_of_its_own_is_measured_by_it(run):
+    phases = []
+
+    class Noting(FakeTarget):
+        def measure(self, job) -> Measured:
+            phases.append(job.phase)
+            return super().measure(job)
+
+    run(cell("x", SLOW, phase=Phase(0.3, 0.9)), kinds={"slow": Noting})
+
+    assert phases == [Phase(0.3, 0.9)] * 2
+
+
 def test_rate_is_a_share_of_the_largest_capacity(run, log):
     run(cell("x", SLOW), cell("y", FAST), cell("z", FAST, ShareOfCapacity(0.7, ("x", "y"), "b"), figure="p99_ms"))
 

@@ -1,7 +1,8 @@
 import pytest
 
-from benchmarks.peers.catalogue import PEERS
-from benchmarks.suites.cell import BestOf, ShareOfCapacity
+from benchmarks.load.schedule import Phase
+from benchmarks.peers.catalogue import OURS, PEERS
+from benchmarks.suites.cell import BestOf, ShareOfCapacity, Suite
 from benchmarks.suites.engine import ENGINE
 from benchmarks.suites.peers import PEER_SUITE
 
@@ -38,6 +39,79 @@ def test_pairs_are_enough_for_95_percent(suite):
     assert suite.pairs >= 6
 
 
+def measured_s(suite: Suite) -> float:
+    phases: list[Phase] = [cell.phase or suite.phase for cell in suite.cells]
+    return sum(2 * suite.pairs * phase.end_s for phase in phases)
+
+
+REQUIRED = {
+    "fp32_over_best_peer": (1.10, 1.25),
+    "bf16_over_best_peer": (1.5, 1.8),
+    "bf16_over_same_session": (1.3, 1.6),
+    "int8_over_same_graph_best_peer": (1.05, 1.2),
+    "over_peer_batching": (2.4, 2.9),
+    "over_ceiling": (0.88, 0.95),
+    "batching_never_slower": (1.0, 1.1),
+    "p99_fp32_best_peer_over_ours": (1.0, 1.2),
+    "p99_bf16_best_peer_over_ours": (1.3, 1.7),
+    "p99_saturated_best_peer_over_ours": (1.0, 1.3),
+    "explain_one_percent": (0.95, 0.99),
+    "scheduler_tiny_on_over_off": (3.0, 5.0),
+    "overload_goodput": (0.95, 1.0),
+    "noop_over_bare_grpc": (0.60, 0.75),
+}
+
+
+def test_peer_suite_states_every_ratio_with_what_it_has_to_reach():
+    stated = {headline.id: (headline.at_least, headline.aim) for headline in PEER_SUITE.headlines}
+
+    assert stated == REQUIRED
+
+
+def cells_of(headline_id: str):
+    headline = next(headline for headline in PEER_SUITE.headlines if headline.id == headline_id)
+    return [cell for cell in PEER_SUITE.cells if cell.id in headline.cells]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_every_peer_runs_the_graph_of_ours_in_the_same_precision(precision):
+    name = {"bf16": "bf16_over_same_session", "int8": "int8_over_same_graph_best_peer"}[precision]
+    peers = [cell.b for cell in cells_of(name) if not isinstance(cell.b, BestOf)]
+
+    assert {peer.target for peer in peers} == set(PEERS)
+    assert {(cell.a.target, cell.a.precision) for cell in cells_of(name)} == {(OURS, precision)}
+    assert {peer.precision for peer in peers} == {precision}
+
+
+def test_bf16_of_ours_stands_beside_the_best_peer_in_fp32():
+    cells = cells_of("bf16_over_best_peer") + cells_of("p99_bf16_best_peer_over_ours")
+    candidates = {name for cell in cells for name in cell.b.cells}
+
+    assert {cell.a.precision for cell in cells} == {"bf16"}
+    assert {cell.b.precision for cell in PEER_SUITE.cells if cell.id in candidates} == {"fp32"}
+
+
+def test_ceilings_are_of_the_same_precision_as_ours():
+    sides = [(cell.a.precision, cell.b.precision) for cell in cells_of("over_ceiling")]
+
+    assert all(ours == ceiling for ours, ceiling in sides)
+    assert {precision for precision, _ in sides} == {"fp32", "bf16", "int8"}
+
+
+def test_batching_is_measured_in_every_precision_size_and_mix():
+    cells = cells_of("batching_never_slower")
+
+    assert {cell.a.precision for cell in cells} == {"fp32", "bf16", "int8"}
+    assert {cell.a.shape for cell in cells} == {"minilm-shape", "tiny-shape"}
+    assert {cell.mix for cell in cells} == {"mixed", "short", "long", "sixteen"}
+    assert len({cell.load.in_flight for cell in cells}) >= 4
+    assert all((cell.a.setting, cell.b.setting) == ("on", "off") for cell in cells)
+
+
+def test_own_suite_needs_no_environment_of_its_own():
+    assert {arm.precision for cell in ENGINE.cells for arm in (cell.a, cell.b)} == {"fp32"}
+
+
 def test_every_peer_is_measured_with_and_without_its_batching():
     arms = {(cell.b.target, cell.b.setting) for cell in PEER_SUITE.cells if not isinstance(cell.b, BestOf)}
 
@@ -45,9 +119,8 @@ def test_every_peer_is_measured_with_and_without_its_batching():
 
 
 def test_peer_suite_measures_for_less_than_75_minutes():
-    phase = PEER_SUITE.phase
-    seconds = sum(
-        2 * PEER_SUITE.pairs * (phase.warm_up_s + (cell.measured_s or phase.measured_s)) for cell in PEER_SUITE.cells
-    )
+    assert measured_s(PEER_SUITE) < 40 * 60  # the rest is for installing and starting
 
-    assert seconds < 45 * 60  # the rest is for installing and starting
+
+def test_own_suite_measures_for_less_than_two_minutes():
+    assert measured_s(ENGINE) < 90  # the rest is for starting
