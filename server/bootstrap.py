@@ -64,7 +64,12 @@ class Application:
         self._loads = ThreadPoolExecutor(settings.runtime.load_threads, "load")
         self.metrics = Metrics(version=server_version(), runtime=RUNTIME_VERSION, settings=told_settings(settings))
         self._scheduler = Scheduler(
-            self._runs, self._budget, self._clock, self.metrics, max_age_s=settings.batching.max_age_s
+            self._runs,
+            self._budget,
+            self._clock,
+            self.metrics,
+            max_age_s=settings.batching.max_age_s,
+            ahead=self._budget.cores,
         )
         self._loader = make_loader(settings)
         polls = settings.store.control == "poll"

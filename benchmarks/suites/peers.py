@@ -13,7 +13,7 @@ P99_LOAD = 0.70
 DEADLINE_S = 1.0
 
 PHASE = Phase(warm_up_s=1.0, measured_s=2.0)
-SATURATED = Phase(warm_up_s=1.0, measured_s=3.0)
+SATURATED = Phase(warm_up_s=0.8, measured_s=2.4)
 """With 128 in flight a call takes up to a second: a tail needs more of them."""
 TAIL = Phase(warm_up_s=1.0, measured_s=8.0)
 OVERLOADED = Phase(warm_up_s=2.0, measured_s=6.0)

@@ -7,6 +7,7 @@ fails as a whole is run again one request at a time, so that only the guilty one
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -67,13 +68,19 @@ class Scheduler:
         *,
         max_age_s: float = 1.0,
         inline_s: float = INLINE_S,
+        ahead: int = 0,
     ) -> None:
+        """`ahead`: how many batches may be made before a core is free for them, each to run as soon as one is.
+
+        Without one, a core idles from the end of a run until the event loop has come round to the next.
+        """
         self._workers = workers
         self._budget = budget
         self._clock = clock
         self._observer = observer
         self._max_age_s = max_age_s
         self._inline_s = inline_s
+        self._ahead = ahead
         self._lanes: set[Lane] = set()
         self._waiting: dict[Lane, None] = {}
         """Lanes with requests in their queues."""
@@ -81,6 +88,8 @@ class Scheduler:
         """What the lane served last had had: a lane that wakes starts from here, and not from what it saved up."""
         self._ends: dict[int, tuple[float, int]] = {}
         """When each run is predicted to end, and its cores, by the batch's identity."""
+        self._made: deque[Batch] = deque()
+        """Made ahead: the workers have them, in this order, and run one whenever a core is free."""
         self._dispatch_due = False
 
     @property
@@ -161,6 +170,7 @@ class Scheduler:
             return 0.0
         now = self._clock.now()
         running = sum(max(0.0, end - now) * cores for end, cores in self._ends.values())
+        running += sum(batch.seconds for batch in self._made)
         own = lane.queue.ahead_s(priority) * lane.efficiency
         others = [other.queue.ahead_s() * other.efficiency for other in self._waiting if other is not lane]
         shared = sum(min(own + lane.run_s, other) for other in others)
@@ -192,32 +202,49 @@ class Scheduler:
 
     def _dispatch_soon(self) -> None:
         """Once for all requests that arrive in one turn of the event loop, so that they can run together."""
-        if not self._dispatch_due and self._budget.free:
+        if not self._dispatch_due and (self._budget.free or self._may_make_ahead()):
             self._dispatch_due = True
             asyncio.get_running_loop().call_soon(self._dispatch)
 
     def _dispatch(self) -> None:
         self._dispatch_due = False
         begin = now = self._clock.now()
-        while self._budget.free and self._waiting:
+        while self._waiting and (self._budget.free or self._may_make_ahead()):
             if now - begin > INLINE_TURN_S:
                 self._dispatch_soon()
                 return
             lane = self._next_lane()
             self._expire(lane)
-            batch = choose(lane.queue, lane.variants, lane.limits, self._budget.cores, now, self._max_age_s)
+            begin_at = now if self._budget.free else self._next_end(now)
+            batch = choose(lane.queue, lane.variants, lane.limits, self._budget.cores, begin_at, self._max_age_s)
             if batch is None:
                 self._rest(lane)
                 continue
-            if not self._budget.take(batch.variant.threads):
-                return  # the cores that are free wait for the others: whoever needs many must not wait for ever
-            self._take(lane, batch, now)
-            if batch.requests:
-                self._start(lane, batch, now)
+            if not self._budget.free:
+                # Whoever is left over could have joined: a batch is made ahead only where others are behind it.
+                if batch.variant.threads > 1 or len(batch.requests) == len(lane.queue):
+                    return
+                self._take(lane, batch, begin_at)
+                self._hand_over(lane, batch, None) if batch.requests else self._rest(lane)
+            elif self._budget.take(batch.variant.threads):
+                self._take(lane, batch, now)
+                if batch.requests:
+                    self._start(lane, batch, now)
+                else:
+                    self._budget.give_back(batch.variant.threads)
+                self._rest(lane)
             else:
-                self._budget.give_back(batch.variant.threads)
-            self._rest(lane)
+                return  # the cores that are free wait for the others: whoever needs many must not wait for ever
             now = self._clock.now()
+
+    def _may_make_ahead(self) -> bool:
+        """Whether each core has a run of its own: the next batch then takes over the core of whichever ends first."""
+        return len(self._made) < self._ahead and len(self._ends) == self._budget.cores
+
+    def _next_end(self, now: float) -> float:
+        """When a core is predicted to be free for a batch made ahead now."""
+        ends = sorted(end for end, _ in self._ends.values())
+        return max(now, ends[min(len(self._made), len(ends) - 1)])
 
     def _next_lane(self) -> Lane:
         least = min(lane.served_s for lane in self._waiting)
@@ -237,25 +264,39 @@ class Scheduler:
             batch.measure()
 
     def _start(self, lane: Lane, batch: Batch, now: float) -> None:
-        variant, seconds = batch.variant, batch.seconds
-        lane.running += 1
-        lane.served_s += seconds * variant.threads
-        self._served_s = lane.served_s
-        self._ends[id(batch)] = (now + seconds, variant.threads)
-        if self._may_be_inline(variant, seconds) and not len(lane.queue):
+        """Runs a batch whose cores are taken."""
+        self._ends[id(batch)] = (now + batch.seconds, batch.variant.threads)
+        if self._may_be_inline(batch.variant, batch.seconds) and not len(lane.queue):
+            self._charge(lane, batch)
             self._run_here(lane, batch, now)
-            return
+        else:
+            self._hand_over(lane, batch, now)
+
+    def _charge(self, lane: Lane, batch: Batch) -> None:
+        lane.running += 1
+        lane.served_s += batch.seconds * batch.variant.threads
+        self._served_s = lane.served_s
+
+    def _hand_over(self, lane: Lane, batch: Batch, begun: float | None) -> None:
+        """Gives a batch to the workers; `begun` is None where it is made ahead, and waits there for a core."""
+        self._charge(lane, batch)
+        if begun is None:
+            self._made.append(batch)
         stop = None
-        if len(batch.requests) == 1 and variant.make_stop is not None:
-            stop = lane.stops[id(batch.requests[0])] = variant.make_stop()
+        if len(batch.requests) == 1 and batch.variant.make_stop is not None:
+            stop = lane.stops[id(batch.requests[0])] = batch.variant.make_stop()
         loop = asyncio.get_running_loop()
 
-        def tell(outcome: _Outcome) -> None:
-            loop.call_soon_threadsafe(partial(self._finish_and_go_on, lane, batch, now, outcome))
+        def tell(started: float, outcome: _Outcome) -> None:
+            loop.call_soon_threadsafe(partial(self._finish_and_go_on, lane, batch, started, outcome))
 
-        self._workers.submit(
-            Job(run=lambda: tell(self._execute(lane, batch, stop)), died=lambda: tell(_nothing(batch)))
-        )
+        def run() -> None:
+            started = self._clock.now() if begun is None else begun
+            if begun is None:
+                batch.requests = [request for request in batch.requests if not request.dead] or batch.requests[:1]
+            tell(started, self._execute(lane, batch, stop))
+
+        self._workers.submit(Job(run=run, died=lambda: tell(self._clock.now(), _nothing(batch))))
 
     def _run_here(self, lane: Lane, batch: Batch, now: float) -> None:
         """Runs on the event loop's thread; what would end a thread is raised, but leaves nobody without an answer."""
@@ -335,7 +376,12 @@ class Scheduler:
         self._budget.give_back(variant.threads)
         self._ends.pop(id(batch), None)
         lane.running -= 1
-        run_s = max(0.0, self._clock.now() - started)
+        now = self._clock.now()
+        if self._made:  # whose worker has begun it by now, on the core that has just come free
+            following = self._made.popleft()
+            self._budget.take(following.variant.threads)
+            self._ends[id(following)] = (now + following.seconds, following.variant.threads)
+        run_s = max(0.0, now - started)
         # What failed, and was then run one by one, is paid for as well.
         spent_s = (run_s if outcome.failed else outcome.cost_s) or batch.seconds
         lane.served_s += (min(spent_s, ABSURD * batch.seconds) - batch.seconds) * variant.threads

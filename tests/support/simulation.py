@@ -8,7 +8,7 @@ with that known.
 
 import asyncio
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -94,15 +94,35 @@ class Machine:
     """Cores, the real scheduler on them, and callers."""
 
     def __init__(
-        self, cores: int = 2, *, seed: int = 0, noise: float = 0.0, max_age_s: float = 1.0, inline_s: float = 0.0
+        self,
+        cores: int = 2,
+        *,
+        seed: int = 0,
+        noise: float = 0.0,
+        max_age_s: float = 1.0,
+        inline_s: float = 0.0,
+        ahead: int | None = None,
     ) -> None:
-        """`noise` is the standard deviation of the logarithm of a run's time; with `inline_s` 0 no run is inline."""
+        """`noise` is the standard deviation of the logarithm of a run's time; with `inline_s` 0 no run is inline.
+
+        `ahead` batches are made before a core is free for them, as many as cores unless told otherwise.
+        """
         self.clock = MachineClock()
         self.loop = SimulatedLoop(self.clock)
         self.random = Random(seed)
         self.noise = noise
         self.budget = CoreBudget(cores)
-        self.scheduler = Scheduler(self, self.budget, self.clock, self, max_age_s=max_age_s, inline_s=inline_s)
+        self.scheduler = Scheduler(
+            self,
+            self.budget,
+            self.clock,
+            self,
+            max_age_s=max_age_s,
+            inline_s=inline_s,
+            ahead=cores if ahead is None else ahead,
+        )
+        self._jobs: deque[Job] = deque()
+        """What waits for a thread; there are as many as cores."""
         self.lanes: list[Lane] = []
         self.calls: list[Call] = []
         self.batches: list[BatchRecord] = []
@@ -216,6 +236,12 @@ class Machine:
     def submit(self, job: Job) -> None:
         """As `Workers.submit`."""
         self.handed_over += 1
+        if len(self._in_flight) >= self.budget.cores:
+            self._jobs.append(job)
+        else:
+            self._begin(job)
+
+    def _begin(self, job: Job) -> None:
         run = _Run(job, self.clock.now())
         said = self._make(run)
         self._in_flight[run] = None
@@ -258,6 +284,8 @@ class Machine:
         def finish() -> None:
             del self._in_flight[run]
             self._cores_taken -= run.threads
+            if self._jobs:
+                self._begin(self._jobs.popleft())
             for callback in said:
                 callback()
 

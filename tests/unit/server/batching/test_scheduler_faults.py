@@ -120,7 +120,7 @@ def test_a_lane_whose_batches_fail_pays_for_running_them_one_by_one():
                 machine.closed_loop(32, 2.0, fail)
             machine.run()
         answered[flooded] = machine.fates()[ANSWERED]
-    assert answered[True] >= 0.45 * answered[False]
+    assert answered[True] >= 0.33 * answered[False]
 
 
 def test_a_batch_that_cannot_be_built_fails_and_the_next_runs(machine):
