@@ -133,8 +133,8 @@ def _batches() -> Row:
             ),
             graph(
                 "Padding ratio",
-                "Share of tokens that is padding, on average. Above batching.max_padding_ratio: rows of one request "
-                "differ in length; let callers send them apart.",
+                "Share of tokens that is padding, on average. Near 0 where packed graphs run; much above 0.2, rows of "
+                "one request may differ in length: let callers send them apart.",
                 "percentunit",
                 [Line(mean("attendant_padding_ratio", SELECTED, "version"), _LEGEND)],
                 width=6,

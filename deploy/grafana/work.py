@@ -32,8 +32,8 @@ def batches() -> Row:
             ),
             graph(
                 "Padding ratio",
-                "Share of computed tokens that is padding. Above batching.max_padding_ratio: single requests hold rows "
-                "of very different lengths; let callers send them apart.",
+                "Share of computed tokens that is padding. Near 0 where packed graphs run; much above 0.2, single "
+                "requests may hold rows of very different lengths: let callers send them apart.",
                 "percentunit",
                 [
                     Line(mean("attendant_padding_ratio", SELECTED, "model"), "{{model}} mean"),

@@ -184,13 +184,14 @@ async def test_a_full_queue_refuses_at_once_and_those_inside_are_answered(store)
     write_version(store, "counting", 1, counting_graph())
     settings = {"batching": {"max_queue_rows": 2, "max_batch_rows": 1}, "runtime": {"cores": 1}}
     async with serving(store, **settings) as server, triton.InferenceServerClient(server.address) as client:
-        running = [asyncio.ensure_future(count(client, 1_000_000)) for _ in range(3)]
-        await until(lambda: server.application.in_flight == 3)
+        # One runs, one is made ahead for when that ends, two wait.
+        running = [asyncio.ensure_future(count(client, 1_000_000)) for _ in range(4)]
+        await until(lambda: server.application.in_flight == 4)
         with pytest.raises(triton_error()) as caught:
             await count(client, 1)
         assert "RESOURCE_EXHAUSTED" in caught.value.status()
         assert "2 of 2 rows are waiting" in caught.value.message()
-        assert await asyncio.gather(*running) == [1_000_000] * 3
+        assert await asyncio.gather(*running) == [1_000_000] * 4
         assert await count(client, 1) == 1
 
 
