@@ -135,6 +135,14 @@ class Servable:
             raise SignatureMismatch(f"model {self.name!r} takes images, not text")
         return await asyncio.get_running_loop().run_in_executor(self._workers, codec.encode, content)
 
+    def check_deadline(self, deadline: float | None) -> None:
+        """Refuses a call that even a request of no size would come too late for, before its message is looked into.
+
+        Raises DeadlineUnreachable, with the time after which to try again.
+        """
+        if deadline is not None:
+            self._scheduler.check_wait(self.lane, deadline)
+
     async def infer(
         self,
         inputs: Mapping[str, Tensor],

@@ -28,16 +28,16 @@ class PaddedRows(Layout):
         self._inputs = tuple((spec, element(spec.pad, spec.datatype)) for spec in inputs)
         self._outputs = {spec.name: spec for spec in outputs}
         self.lattice = lattice or Lattice.exact()
-        self._row_lattice = row_lattice or Lattice.exact()
+        self.row_lattice = row_lattice or Lattice.exact()
 
     def work(self, rows: int, tokens: int, longest: int) -> Work:
         """As `Layout.work`; `tokens` do not matter, since every row is as long as the longest."""
-        rows, longest = self._row_lattice.up(rows), self.lattice.up(longest)
+        rows, longest = self.row_lattice.up(rows), self.lattice.up(longest)
         return Work(rows, rows * longest, rows * longest * longest)
 
     def collate(self, requests: Sequence[Rows]) -> dict[str, Array]:
         """Stacks the requests' rows; what fits as it is passes through untouched, without a copy."""
-        rows = self._row_lattice.up(sum(request.rows for request in requests))
+        rows = self.row_lattice.up(sum(request.rows for request in requests))
         return {
             spec.name: _stack([request.inputs[spec.name] for request in requests], spec.axes, pad, rows, self.lattice)
             for spec, pad in self._inputs
@@ -45,7 +45,7 @@ class PaddedRows(Layout):
 
     def split(self, outputs: Mapping[str, Array], requests: Sequence[Rows]) -> Iterator[dict[str, Array]]:
         """Yields each request's rows of every output, cropped along length axes to the request's own lengths."""
-        padded_rows = self._row_lattice.up(sum(request.rows for request in requests))
+        padded_rows = self.row_lattice.up(sum(request.rows for request in requests))
         return split(outputs, requests, self._outputs, padded_rows)
 
 

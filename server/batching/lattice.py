@@ -42,5 +42,8 @@ class Lattice:
         """The largest point that is below `size`, 0 where there is none; without points the size before."""
         if not self.points:
             return size - 1
+        last = self.points[-1]
+        if size > last:
+            return (size - 1) // last * last
         index = bisect_left(self.points, size)
         return self.points[index - 1] if index else 0

@@ -19,6 +19,12 @@ class Layout(ABC):
     orders_by_length: bool
     """Whether rows of like length should run together, because all are padded to the longest."""
     lattice: Lattice
+    row_lattice: Lattice
+
+    @property
+    def lattices(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The sizes of tokens and of rows that runs are padded to; empty where every size is its own."""
+        return self.lattice.points, self.row_lattice.points
 
     @abstractmethod
     def work(self, rows: int, tokens: int, longest: int) -> Work:

@@ -45,7 +45,7 @@ class _Packed(Layout):
         self._mask = next((spec.name for spec in inputs if spec.role == "mask"), None)
         self._outputs = {spec.name: spec for spec in packed.packed_outputs(outputs)}
         self.lattice = lattice
-        self._row_lattice = row_lattice
+        self.row_lattice = row_lattice
 
     def full(self, tokens: int) -> tuple[int, int]:
         """As `Layout.full`: up to the lattice, of whose last step a quarter is left over."""
@@ -63,12 +63,12 @@ class _Packed(Layout):
             flat = np.concatenate(parts) if len(parts) > 1 else parts[0]
             inputs[name] = _padded(flat if tokens.kept is None else flat[tokens.kept], size, pad)
         inputs[packed.POSITIONS] = _padded(tokens.positions, size, 0)
-        inputs |= self._index(tokens, size, self._row_lattice.up(len(tokens.lengths)))
+        inputs |= self._index(tokens, size, self.row_lattice.up(len(tokens.lengths)))
         return inputs
 
     def split(self, outputs: Mapping[str, Array], requests: Sequence[Rows]) -> Iterator[dict[str, Array]]:
         """Yields each request's rows of every output."""
-        return split(outputs, requests, self._outputs, self._row_lattice.up(sum(request.rows for request in requests)))
+        return split(outputs, requests, self._outputs, self.row_lattice.up(sum(request.rows for request in requests)))
 
     @abstractmethod
     def _index(self, tokens: _Tokens, size: int, rows: int) -> dict[str, Array]:
@@ -96,7 +96,7 @@ class BlockDiagonal(_Packed):
     def work(self, rows: int, tokens: int, longest: int) -> Work:
         """As `Layout.work`; `longest` does not matter."""
         size = self.lattice.up(tokens)
-        return Work(self._row_lattice.up(rows), size, size * size)
+        return Work(self.row_lattice.up(rows), size, size * size)
 
     def _index(self, tokens: _Tokens, size: int, rows: int) -> dict[str, Array]:
         segments = np.repeat(np.arange(len(tokens.lengths)), tokens.lengths)
@@ -111,7 +111,7 @@ class Gathered(_Packed):
 
     def work(self, rows: int, tokens: int, longest: int) -> Work:
         """As `Layout.work`."""
-        rows, longest = self._row_lattice.up(rows), self.lattice.up(longest)
+        rows, longest = self.row_lattice.up(rows), self.lattice.up(longest)
         return Work(rows, self.lattice.up(tokens), rows * longest * longest)
 
     def _index(self, tokens: _Tokens, size: int, rows: int) -> dict[str, Array]:

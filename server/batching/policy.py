@@ -6,8 +6,9 @@ company: where little waits, the cores share it.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from server.batching.cost import Work
 from server.batching.queue import RequestQueue
@@ -18,6 +19,10 @@ PATIENCE = 16
 """How many requests that do not fit are passed over while a batch is filled; bounds the cost of choosing."""
 PREDICTION_MARGIN = 1.15
 """A predicted finish is taken to be later by this factor before it counts as within a deadline."""
+
+
+WINDOW = 128
+"""Of so many whose turn is next, those of like length may go before others."""
 
 
 @dataclass(slots=True, eq=False)
@@ -102,8 +107,14 @@ def _left_s(request: Request, now: float) -> float:
     return math.inf if request.deadline is None else request.deadline - now
 
 
-def _candidates(queue: RequestQueue, head: Request, variant: Variant) -> Iterator[Request]:
-    return queue.near(head) if variant.layout.orders_by_length else queue.company(head)
+def _candidates(queue: RequestQueue, head: Request, variant: Variant) -> Iterable[Request]:
+    """In the order of service; where length matters the nearest first, of those whose turn is near.
+
+    So nobody of an unusual length is passed over by all who come later, and choosing costs the same in a long queue.
+    """
+    if not variant.layout.orders_by_length:
+        return queue.company(head)
+    return sorted(islice(queue.company(head), WINDOW), key=lambda request: abs(request.length - head.length))
 
 
 def _wanted_tokens(queue: RequestQueue, head: Request, variant: Variant, limits: BatchLimits, cores: int) -> int:

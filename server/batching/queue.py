@@ -1,11 +1,11 @@
-"""The bounded queue of one model version: by priority, then by arrival; and by length, for who could join whom.
+"""The bounded queue of one version: by priority, then by arrival; for all, and for each group that may run as one.
 
-Every operation costs O(log n) in the number waiting or less: requests stand in linked dictionaries by order of arrival
-and by length, deadlines in a heap.
+Every operation costs O(log n) in the number waiting or less: requests stand in linked dictionaries by order of arrival,
+deadlines in a heap.
 """
 
 import heapq
-from bisect import bisect_left, insort
+from bisect import insort
 from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import count
@@ -62,46 +62,6 @@ class Line:
         return min((next(iter(level.values())) for level in self._levels.values()), key=lambda r: r.enqueued_at)
 
 
-class _Company:
-    """The requests of one group, which may run together: in order, and by length."""
-
-    def __init__(self) -> None:
-        self.line = Line()
-        self.by_length: dict[int, Line] = {}
-        self.lengths: list[int] = []
-        """Ascending."""
-
-    def add(self, request: Request) -> None:
-        self.line.add(request)
-        line = self.by_length.get(request.length)
-        if line is None:
-            line = self.by_length[request.length] = Line()
-            insort(self.lengths, request.length)
-        line.add(request)
-
-    def remove(self, request: Request) -> None:
-        self.line.remove(request)
-        line = self.by_length[request.length]
-        line.remove(request)
-        if line.empty:
-            del self.by_length[request.length]
-            self.lengths.pop(bisect_left(self.lengths, request.length))
-
-    def near(self, length: int) -> Iterator[Request]:
-        """All, nearest length first, shorter before longer; among equal lengths in the order of service."""
-        above = bisect_left(self.lengths, length)
-        below = above - 1
-        while below >= 0 or above < len(self.lengths):
-            down = length - self.lengths[below] if below >= 0 else None
-            over = self.lengths[above] - length if above < len(self.lengths) else None
-            if over is None or (down is not None and down <= over):
-                yield from self.by_length[self.lengths[below]]
-                below -= 1
-            else:
-                yield from self.by_length[self.lengths[above]]
-                above += 1
-
-
 class RequestQueue:
     """Waiting requests, counted in rows."""
 
@@ -112,7 +72,7 @@ class RequestQueue:
         self._ahead: dict[int, float] = {}
         """Predicted core-seconds, each request alone, by priority."""
         self._line = Line()
-        self._companies: dict[Group, _Company] = {}
+        self._companies: dict[Group, Line] = {}
         self._deadlines: list[tuple[float, int, Request]] = []
         self._numbers = count()
         self._waiting: dict[int, Request] = {}
@@ -138,7 +98,7 @@ class RequestQueue:
         self._line.add(request)
         company = self._companies.get(request.group)
         if company is None:
-            company = self._companies[request.group] = _Company()
+            company = self._companies[request.group] = Line()
         company.add(request)
         if request.deadline is not None:
             heapq.heappush(self._deadlines, (request.deadline, next(self._numbers), request))
@@ -153,7 +113,7 @@ class RequestQueue:
         self._line.remove(request)
         company = self._companies[request.group]
         company.remove(request)
-        if company.line.empty:
+        if company.empty:
             del self._companies[request.group]
         self.rows -= request.rows
         self.tokens -= request.tokens
@@ -176,11 +136,7 @@ class RequestQueue:
 
     def company(self, request: Request) -> Iterator[Request]:
         """Who may run with a waiting request, itself included, in the order of service."""
-        return iter(self._companies[request.group].line)
-
-    def near(self, request: Request) -> Iterator[Request]:
-        """Who may run with a waiting request, itself included, nearest length first."""
-        return self._companies[request.group].near(request.length)
+        return iter(self._companies[request.group])
 
     def ahead_s(self, priority: int | None = None) -> float:
         """The predicted core-seconds, each request alone, of all that goes before a new request of this priority.

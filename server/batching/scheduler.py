@@ -6,29 +6,24 @@ fails as a whole is run again one request at a time, so that only the guilty one
 
 import asyncio
 import logging
-import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
+from server.batching.execution import Outcome, execute, nothing
 from server.batching.lane import Lane
 from server.batching.observer import BatchingObserver, BatchRecord
 from server.batching.policy import PREDICTION_MARGIN, Batch, choose
 from server.batching.request import Answer, Request, RunTiming
-from server.batching.variant import Stop, Variant
+from server.batching.variant import Variant
 from server.batching.workers import Job, Workers
 from server.clock import Clock
 from server.errors import (
     DeadlineExpired,
     DeadlineUnreachable,
-    InferenceFailed,
     ModelNotReady,
-    RequestCancelled,
     ServeError,
 )
 from server.runtime.budget import CoreBudget
-from server.tensors import Array
 
 log = logging.getLogger(__name__)
 
@@ -41,19 +36,6 @@ ABSURD = 100.0
 """A run that seems to have taken so many times what was predicted counts as this much: a clock may have jumped."""
 INLINE_TURN_S = 2e-3
 """After so long on runs of its own the event loop turns to its callers again."""
-
-
-@dataclass(slots=True, eq=False)  # not frozen: one a run, and freezing costs as much as all else of it
-class _Outcome:
-    """What came out of one run: each request's outputs or error, and the phases' seconds."""
-
-    results: Sequence[dict[str, Array] | ServeError]
-    collate_s: float
-    compute_s: float
-    split_s: float
-    cost_s: float
-    """What the run cost, as the variant counts."""
-    failed: bool
 
 
 class Scheduler:
@@ -176,16 +158,30 @@ class Scheduler:
         shared = sum(min(own + lane.run_s, other) for other in others)
         return (running + own + shared) / self._budget.cores
 
+    def check_wait(self, lane: Lane, deadline: float) -> None:
+        """Refuses what could not be answered by `deadline` however small it were.
+
+        Raises DeadlineUnreachable, with the time after which to try again.
+        """
+        wait = self.wait_s(lane)
+        try:
+            self._hold_against(deadline, wait + lane.run_s if wait else 0.0)
+        except ServeError as error:
+            self._observer.request_dropped(lane.model, lane.version, error.reason)
+            raise
+
     def _check_deadline(self, lane: Lane, request: Request) -> None:
         if request.deadline is None:
             return
-        left = request.deadline - self._clock.now()
         wait = self.wait_s(lane, request.priority)
-        needed = wait + (max(request.alone_s, lane.run_s) if wait else request.alone_s)
-        if needed * PREDICTION_MARGIN > left:
+        self._hold_against(request.deadline, wait + (max(request.alone_s, lane.run_s) if wait else request.alone_s))
+
+    def _hold_against(self, deadline: float, needed_s: float) -> None:
+        left = deadline - self._clock.now()
+        if needed_s * PREDICTION_MARGIN > left:
             raise DeadlineUnreachable(
-                f"the answer is predicted to take {needed:.3f} s, the deadline leaves {max(0.0, left):.3f} s",
-                {"retry_after_s": f"{max(0.0, needed * PREDICTION_MARGIN - left):.3f}"},
+                f"the answer is predicted to take {needed_s:.3f} s, the deadline leaves {max(0.0, left):.3f} s",
+                {"retry_after_s": f"{max(0.0, needed_s * PREDICTION_MARGIN - left):.3f}"},
             )
 
     def _expire(self, lane: Lane) -> None:
@@ -287,90 +283,35 @@ class Scheduler:
             stop = lane.stops[id(batch.requests[0])] = batch.variant.make_stop()
         loop = asyncio.get_running_loop()
 
-        def tell(started: float, outcome: _Outcome) -> None:
+        def tell(started: float, outcome: Outcome) -> None:
             loop.call_soon_threadsafe(partial(self._finish_and_go_on, lane, batch, started, outcome))
 
         def run() -> None:
             started = self._clock.now() if begun is None else begun
             if begun is None:
                 batch.requests = [request for request in batch.requests if not request.dead] or batch.requests[:1]
-            tell(started, self._execute(lane, batch, stop))
+            tell(started, execute(lane, batch, stop, self._clock))
 
-        self._workers.submit(Job(run=run, died=lambda: tell(self._clock.now(), _nothing(batch))))
+        self._workers.submit(Job(run=run, died=lambda: tell(self._clock.now(), nothing(batch))))
 
     def _run_here(self, lane: Lane, batch: Batch, now: float) -> None:
         """Runs on the event loop's thread; what would end a thread is raised, but leaves nobody without an answer."""
         try:
-            outcome = self._execute(lane, batch, None)
+            outcome = execute(lane, batch, None, self._clock)
         except BaseException:
-            self._finish(lane, batch, now, _nothing(batch))
+            self._finish(lane, batch, now, nothing(batch))
             self._dispatch_soon()
             raise
         self._finish(lane, batch, now, outcome)
 
-    # --- in a worker thread ---------------------------------------------------------------------------------------
-
-    def _execute(self, lane: Lane, batch: Batch, stop: Stop | None) -> _Outcome:
-        try:
-            return self._run(batch.variant, batch.requests, stop)
-        except Exception as error:
-            if isinstance(error, RequestCancelled):
-                return _Outcome([error], 0.0, 0.0, 0.0, 0.0, failed=True)
-            self._log_failure(lane, batch.requests, error)
-            if len(batch.requests) > 1:
-                return self._run_one_by_one(lane, batch)
-            # The session's own errors say what the caller may know; any other exception text stays in the log.
-            known = error if isinstance(error, ServeError) else InferenceFailed("the model failed on this request")
-            return _Outcome([known], 0.0, 0.0, 0.0, 0.0, failed=True)
-
-    def _run(self, variant: Variant, requests: list[Request], stop: Stop | None) -> _Outcome:
-        now, layout = self._clock.now, variant.layout
-        cpu = time.thread_time()
-        begin = now()
-        inputs = layout.collate(requests)
-        collated = now()
-        outputs = variant.run(inputs, requests[0].outputs, stop)
-        computed = now()
-        results = list(layout.split(outputs, requests))
-        end = now()
-        cost_s = time.thread_time() - cpu if variant.counts_cpu and variant.threads == 1 else end - begin
-        return _Outcome(results, collated - begin, computed - collated, end - computed, cost_s, failed=False)
-
-    def _run_one_by_one(self, lane: Lane, batch: Batch) -> _Outcome:
-        variant, work = batch.variant, batch.work
-        outcomes = [
-            _left() if request.dead else self._execute(lane, Batch([request], variant, work, batch.seconds), None)
-            for request in batch.requests
-        ]
-        return _Outcome(
-            [outcome.results[0] for outcome in outcomes],
-            sum(outcome.collate_s for outcome in outcomes),
-            sum(outcome.compute_s for outcome in outcomes),
-            sum(outcome.split_s for outcome in outcomes),
-            0.0,
-            failed=True,
-        )
-
-    @staticmethod
-    def _log_failure(lane: Lane, requests: list[Request], error: Exception) -> None:
-        log.error(
-            "a run failed",
-            exc_info=error,
-            extra={
-                "model": lane.model,
-                "version": lane.version,
-                "requests": [request.request_id for request in requests],
-            },
-        )
-
     # --- back on the event loop -----------------------------------------------------------------------------------
 
-    def _finish_and_go_on(self, lane: Lane, batch: Batch, started: float, outcome: _Outcome) -> None:
+    def _finish_and_go_on(self, lane: Lane, batch: Batch, started: float, outcome: Outcome) -> None:
         self._finish(lane, batch, started, outcome)
         self._dispatch()
         self._rest(lane)
 
-    def _finish(self, lane: Lane, batch: Batch, started: float, outcome: _Outcome) -> None:
+    def _finish(self, lane: Lane, batch: Batch, started: float, outcome: Outcome) -> None:
         """Gives the cores back, answers everyone, learns from the run, tells the observer."""
         variant, requests = batch.variant, batch.requests
         self._budget.give_back(variant.threads)
@@ -408,7 +349,7 @@ class Scheduler:
             )
         )
 
-    def _answer(self, lane: Lane, batch: Batch, started: float, outcome: _Outcome) -> None:
+    def _answer(self, lane: Lane, batch: Batch, started: float, outcome: Outcome) -> None:
         rows = sum(request.rows for request in batch.requests)
         for request, result in zip(batch.requests, outcome.results, strict=True):
             lane.stops.pop(id(request), None)
@@ -427,16 +368,3 @@ class Scheduler:
             self._waiting.pop(lane, None)
         if lane.idle is not None and not lane.busy:
             lane.idle.set()
-
-
-def _left() -> _Outcome:
-    """For a request whose caller has gone, so that it need not run."""
-    return _Outcome([RequestCancelled("the caller has gone")], 0.0, 0.0, 0.0, 0.0, failed=True)
-
-
-def _nothing(batch: Batch) -> _Outcome:
-    """What is left of a batch whose thread died."""
-    failed = [
-        InferenceFailed("the run ended without an answer; the cause is in the server's log") for _ in batch.requests
-    ]
-    return _Outcome(failed, 0.0, 0.0, 0.0, 0.0, failed=True)

@@ -3,39 +3,30 @@
 bundle -> graphs of each precision -> golden rows -> alone = together? -> costs -> variants that are worth it
 """
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.batching.cost import Cost
-from server.batching.variant import BatchLimits, Variant
+from server.batching.variant import BatchLimits
 from server.codecs import Codec, build_codec
 from server.codecs.codec import CodecLimits
 from server.errors import ArtifactCorrupt, ModelNotReady, ServeError
-from server.loading.calibration import measure, warm_largest, warm_lattice
-from server.loading.cost_cache import CostCache, CostKey
+from server.loading.cost_cache import CostCache
+from server.loading.costs import Costs
 from server.loading.invariance import depends_on_company
 from server.loading.loaded import LoadedVersion
 from server.loading.samples import Samples
-from server.loading.threads import ThreadPlan, best_plan
+from server.loading.threads import ThreadPlan
 from server.loading.variants import Opened, Opener, graphs_of
 from server.manifest import GraphSpec, Manifest
 from server.runtime.golden import GoldenRow, read_golden, replay
 from server.runtime.precision import PrecisionError, measure_error
-from server.runtime.processor import processor
 from server.runtime.providers import Precision, choose_execution
-from server.runtime.session import RUNTIME_VERSION
 from server.settings import BatchingSettings, RuntimeSettings
 from server.store.bundle import Bundle, open_bundle
 
 log = logging.getLogger(__name__)
-
-PLAN_SHARE = 0.25
-"""Of the time for measuring: what finding out about threads may take."""
-WORTH = 1.03
-"""How many times faster a variant must be at some size to be kept beside the others."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +59,6 @@ class _Loading:
         self.limits = batch_limits(bundle.manifest, loader.batching)
         self.together = loader.batching.enabled and self.manifest.batched and self.manifest.batching.invariant
         self.reason_alone = _reason_alone(self.manifest, loader.batching)
-        self.cache = CostCache(loader.runtime.cache_dir)
         self.opener = Opener(bundle, self.limits, loader.cores, loader.runtime.provider)
         self.golden: Sequence[GoldenRow] = ()
         self.opened: list[Opened] = []
@@ -130,7 +120,18 @@ class _Loading:
         return ""
 
     def _further_precisions(self) -> list[Precision]:
-        return [wanted for wanted in self.loader.runtime.request_precisions if graphs_of(self.manifest, wanted)]
+        """Those that requests may ask for, as far as bundle and host have them; the log names the others."""
+        served: list[Precision] = []
+        for wanted in self.loader.runtime.request_precisions:
+            try:
+                if not graphs_of(self.manifest, wanted):
+                    raise ModelNotReady("the bundle has no graph in it")
+                choose_execution(wanted, self.loader.runtime.provider)
+            except ModelNotReady as error:
+                log.warning("a precision is left out", extra=self._named(precision=wanted, reason=error.message))
+            else:
+                served.append(wanted)
+        return served
 
     def _open_precision(self, precision: Precision, samples: Samples) -> None:
         rows, *packed = graphs_of(self.manifest, precision)
@@ -201,89 +202,26 @@ class _Loading:
 
     def _calibrate(self, samples: Samples) -> bool:
         """Whether costs were measured, now or before; where that fails, requests run alone."""
-        seconds = self.loader.runtime.calibration_s
-        if not seconds:
+        settings = self.loader.runtime
+        if not settings.calibration_s:
             return False
+        costs = Costs(
+            bundle=self.bundle,
+            opener=self.opener,
+            limits=self.limits,
+            samples=samples,
+            cache=CostCache(settings.cache_dir),
+            cores=self.loader.cores,
+            seconds=settings.calibration_s,
+            threads_fixed=bool(settings.intra_op_threads),
+        )
         try:
-            share = seconds * (1 - PLAN_SHARE) / len(self.opened)
-            for one in self.opened:
-                self._measure(one, samples, share)
-            precision = self.opened[0].variant.precision
-            self._choose_threads(samples, precision, seconds * PLAN_SHARE)
-            if self.together:
-                self._keep_what_pays(samples)
-            for one in self.opened:
-                warm_lattice(one.variant, samples, self.limits)
-                warm_largest(one.variant, samples, self.limits, self.loader.cores)
+            self.opened = costs.measured(self.opened, self.together)
         except (ServeError, ValueError) as error:
             self.together, self.reason_alone = False, "what runs cost cannot be measured"
             log.warning("costs cannot be measured; requests run alone", exc_info=error, extra=self._named())
             return False
         return True
-
-    def _measure(self, one: Opened, samples: Samples, seconds: float) -> None:
-        variant = one.variant
-        key = CostKey(
-            graph_sha256=self.bundle.sha256(one.spec.file) or _sha256(self.bundle.graph_path(one.spec)),
-            layout=variant.layout.name,
-            lattice=variant.layout.lattice.points,
-            precision=variant.precision,
-            provider=variant.provider,
-            threads=variant.threads,
-            cores=self.loader.cores,
-            runtime=RUNTIME_VERSION,
-            processor=processor(),
-        )
-        found = self.cache.read(key)
-        if found is None:
-            found = measure(variant, samples, self.limits, seconds)
-            self.cache.write(key, found)
-        variant.cost = Cost.measured(found)
-
-    def _choose_threads(self, samples: Samples, precision: Precision, seconds: float) -> None:
-        """Opens everything anew where another use of the cores is clearly faster."""
-        cores = self.loader.cores
-        first = next(one for one in self.opened if one.variant.precision == precision)
-        if cores == 1 or self.loader.runtime.intra_op_threads or not first.variant.counts_cpu:
-            return
-        plans = [ThreadPlan(1, cores), ThreadPlan(cores, 1)]
-        others: list[Opened] = []
-        try:
-            for plan in plans:
-                opened = self.opener.open(first.spec, precision, plan)
-                opened.variant.cost = first.variant.cost
-                others.append(opened)
-            ways = [(ThreadPlan(1, 1), first.variant)]
-            ways += [(plan, one.variant) for plan, one in zip(plans, others, strict=True)]
-            chosen = best_plan(ways, samples, self.limits, cores, seconds)
-        finally:
-            self._close(others)
-        if chosen == ThreadPlan(1, 1):
-            return
-        log.info("threads", extra=self._named(plan=chosen.name))
-        before = [one for one in self.opened if one.variant.counts_cpu]  # other providers keep threads of their own
-        after: list[Opened] = []
-        try:
-            for one in before:
-                after.append(self.opener.open(one.spec, one.variant.precision, chosen))
-                self._measure(after[-1], samples, seconds)
-        except BaseException:
-            self._close(after)
-            raise
-        places = dict(zip(map(id, before), after, strict=True))
-        self.opened = [places.get(id(one), one) for one in self.opened]
-        self._close(before)
-
-    def _keep_what_pays(self, samples: Samples) -> None:
-        """Closes packed variants that nowhere beat the others: they would only take memory."""
-        for precision in {one.variant.precision for one in self.opened}:
-            rivals = [one for one in self.opened if one.variant.precision == precision]
-            for one in list(reversed(rivals[1:])):
-                others = [other.variant for other in rivals if other is not one]
-                if not _wins_somewhere(one.variant, others, samples.longest, self.limits):
-                    rivals.remove(one)
-                    self.opened.remove(one)
-                    one.close()
 
     def _named(self, **details: object) -> dict[str, object]:
         return {"model": self.bundle.model, "version": self.bundle.version, **details}
@@ -308,25 +246,3 @@ def _reason_alone(manifest: Manifest, settings: BatchingSettings) -> str:
     if not manifest.batched:
         return "not every input and output has a row axis"
     return "" if manifest.batching.invariant else "verification saw answers that depend on the company"
-
-
-def _wins_somewhere(variant: Variant, others: Sequence[Variant], longest: int, limits: BatchLimits) -> bool:
-    """Whether a batch of some usual mix is clearly cheaper on this variant than on every other."""
-    lengths = sorted({length for length in (8, 16, 32, 64, 128, 256) if length < longest} | {longest})
-    for length in lengths:
-        for rows in (1, 2, 4, 8, 16, 32, 64):
-            tokens = rows * length
-            if rows > 1 and (rows > limits.max_rows or tokens > limits.max_tokens):
-                break
-            # Rows of mixed lengths, the longest twice the mean: what waits is seldom all alike.
-            for spread in (1.0, 2.0):
-                top = min(longest, round(length * spread))
-                mine = variant.seconds(rows, tokens, top)
-                if mine * WORTH < min(other.seconds(rows, tokens, top) for other in others):
-                    return True
-    return False
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -36,6 +36,10 @@ class ThreadPlan:
         return f"{self.threads} threads a run, {self.sessions} sessions"
 
 
+ONE_THREAD = ThreadPlan(1, 1)
+"""Runs of one thread, as many at once as there are cores, in one session."""
+
+
 def best_plan(
     ways: Sequence[tuple[ThreadPlan, Variant]],
     samples: Samples,

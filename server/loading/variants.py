@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from server.batching.collate import PaddedRows
 from server.batching.cost import ROUGH, Cost
@@ -64,7 +64,6 @@ class Opener:
     limits: BatchLimits
     cores: int
     provider: ProviderSetting = "auto"
-    one_thread: ThreadPlan = field(default_factory=lambda: ThreadPlan(1, 1))
 
     def open(self, graph: GraphSpec, precision: Precision, plan: ThreadPlan) -> Opened:
         """Opens a graph, and holds its inputs and outputs against the manifest's.

@@ -100,7 +100,7 @@ class Calls:
                 reply = (await handler(_parse(request_type, content, call), call)).SerializeToString()
             except BaseException as error:  # the boundary: the caller gets a status and the log the cause
                 self._end(kind, call, error)
-                await _abort(context, call, error)
+                return _refuse(context, call, error)
             self._end(kind, call)
             _name_call(context, call)
             return reply
@@ -257,6 +257,20 @@ def _parse(request_type: type[Request], content: bytes, call: Call) -> Request:
 
 def _draining() -> ServerDraining:
     return ServerDraining("the server is about to stop and takes no new calls")
+
+
+def _refuse(context: Context, call: Call, error: BaseException) -> bytes:
+    """Sets the status of a call without a stream, and returns the reply that the library then leaves out.
+
+    Under overload most calls are refused, and aborting costs an exception through the library, and a second message.
+    """
+    if not isinstance(error, Exception):
+        raise error
+    status = rich_status(error, call.request_id)
+    context.set_code(status.code)
+    context.set_details(status.details)
+    context.set_trailing_metadata(status.trailing_metadata)
+    return b""
 
 
 async def _abort(context: Context, call: Call, error: BaseException) -> NoReturn:

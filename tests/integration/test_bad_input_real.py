@@ -18,7 +18,7 @@ from tests.support.bundles import publish_tiny
 from tests.support.calls import ATTENDANT, INFERENCE, Caller, classify_request, infer_request, png, refused
 from tests.support.checkpoints import WORDS
 from tests.support.graphs import counting_graph, doubling_graph, write_version
-from tests.support.serving import Serving, serving
+from tests.support.serving import Serving, rows_not_begun, serving
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
@@ -299,7 +299,7 @@ async def waiting_rows(server: Serving, caller: Caller, rows: int) -> AsyncItera
         while server.application.in_flight == 0:
             await asyncio.sleep(0.01)
         yield
-        while sum(servable.lane.queue.rows for servable in registry.servables()) < rows:
+        while rows_not_begun(server.application) < rows:
             await asyncio.sleep(0.01)
     registry.resolve("counting").stop_runs()
     assert (await blocked).reason == "INFERENCE_FAILED"

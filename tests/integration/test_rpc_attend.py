@@ -18,7 +18,7 @@ from tests.support.bundles import publish_tiny
 from tests.support.calls import ATTENDANT, Caller, classify_request, infer_request, refused
 from tests.support.graphs import counting_graph, write_version
 from tests.support.mechanisms import FAMILY, FIELDS, expected, made_up
-from tests.support.serving import Serving, serving
+from tests.support.serving import Serving, rows_not_begun, serving
 from tests.support.serving_thread import serving_in_thread
 
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
@@ -183,7 +183,7 @@ class waiting_rows:  # noqa: N801 - used as a function
 
     async def __aexit__(self, *error: object) -> None:
         async with asyncio.timeout(60):
-            while sum(servable.lane.queue.rows for servable in self._registry.servables()) < self._rows:
+            while rows_not_begun(self._server.application) < self._rows:
                 await asyncio.sleep(0.01)
         self._registry.resolve("counting").stop_runs()
         assert (await self._blocked).reason == "INFERENCE_FAILED"

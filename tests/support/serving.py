@@ -32,3 +32,10 @@ async def serving(store: Path, /, **groups: dict[str, object]) -> AsyncIterator[
         yield Serving(f"127.0.0.1:{application.grpc_port}", f"http://127.0.0.1:{application.metrics_port}", application)
     finally:
         await application.close()
+
+
+def rows_not_begun(application: Application) -> int:
+    """Rows that wait: in the queues, and in batches that are made ahead of a free core."""
+    queued = sum(servable.lane.queue.rows for servable in application.registry.servables())
+    made = [request.rows for batch in application._scheduler._made for request in batch.requests]
+    return queued + sum(made)

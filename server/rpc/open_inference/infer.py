@@ -63,6 +63,8 @@ class Inference:
         servable = find(self._registry, request.model_name, request.model_version)
         call.served_by(servable.name, servable.version)
         parameters = read_parameters(request)
+        if not parameters.priority:  # who goes before others may have less to wait for
+            servable.check_deadline(call.deadline)
         plain = has_plain_tensors(request)
         if not plain:
             self._shared_memory.check_allowed(request)

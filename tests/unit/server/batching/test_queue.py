@@ -94,11 +94,6 @@ def test_company_is_those_of_the_same_group_in_the_order_of_service():
     assert list(queue.company(echoing)) == [echoing]
 
 
-def test_near_begins_with_like_lengths_the_shorter_first_among_equally_far():
-    ten, twelve, nine, eleven, tenth = (request(length) for length in (10, 12, 9, 11, 10))
-    assert list(queue_of(ten, twelve, nine, eleven, tenth).near(ten)) == [ten, tenth, nine, eleven, twelve]
-
-
 def test_seconds_ahead_are_those_of_this_priority_and_above():
     low, high = request(alone_s=1.0), request(priority=2, alone_s=0.25)
     queue = queue_of(low, high)
@@ -119,7 +114,7 @@ Step = st.tuples(
 
 @given(st.lists(Step, max_size=60))
 def test_the_queue_agrees_with_a_sorted_list(steps):
-    """Whatever comes and goes: the same requests, in the same order, near ones by distance, and the same sums."""
+    """Whatever comes and goes: the same requests, in the same order, and the same sums."""
     queue, model, clock = RequestQueue(10**6), [], 0.0
     for action, length, priority, pick in steps:
         clock += 0.5
@@ -143,6 +138,4 @@ def test_the_queue_agrees_with_a_sorted_list(steps):
         for head in ordered[:1]:
             company = [one for one in ordered if one.group == head.group]
             assert list(queue.company(head)) == company
-            near = sorted(company, key=lambda one: (abs(one.length - head.length), one.length))
-            assert list(queue.near(head)) == near
             assert queue.head(clock, max_age_s=0.0) is min(model, key=lambda one: one.enqueued_at)

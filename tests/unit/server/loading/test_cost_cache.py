@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from server.batching.cost import Measurement, Work
 from server.loading.cost_cache import SCHEMA_VERSION, CostCache, CostKey
+from server.loading.threads import ThreadPlan
 
 KEY = CostKey(
     graph_sha256="ab" * 32,
     layout="rows",
-    lattice=(),
+    lattices=((), ()),
     precision="fp32",
     provider="CPUExecutionProvider",
     threads=1,
@@ -24,7 +25,7 @@ FOUND = [Measurement(Work(1, 8, 64), 1.5e-3), Measurement(Work(2, 64, 2048), 3.2
 OTHERS = {
     "graph_sha256": "cd" * 32,
     "layout": "gathered",
-    "lattice": (32, 64),
+    "lattices": ((32, 64), (8,)),
     "precision": "int8",
     "provider": "OpenVINOExecutionProvider",
     "threads": 2,
@@ -58,7 +59,7 @@ def test_a_measurement_counts_only_for_what_it_was_made_of(tmp_path, field):
     cache = CostCache(tmp_path)
     cache.write(KEY, FOUND)
     other = dataclasses.replace(KEY, **{field: OTHERS[field]})
-    assert other.file_name != KEY.file_name
+    assert other.file_name("cost") != KEY.file_name("cost")
     assert cache.read(other) is None
 
 
@@ -100,17 +101,17 @@ def point(**changes):
     ],
 )
 def test_a_foreign_or_spoilt_file_counts_as_none(tmp_path, content):
-    (tmp_path / KEY.file_name).write_bytes(content)
+    (tmp_path / KEY.file_name("cost")).write_bytes(content)
     assert CostCache(tmp_path).read(KEY) is None
 
 
 def test_a_file_as_it_should_be_counts(tmp_path):
-    (tmp_path / KEY.file_name).write_text(json.dumps(kept()))
+    (tmp_path / KEY.file_name("cost")).write_text(json.dumps(kept()))
     assert CostCache(tmp_path).read(KEY) == [Measurement(Work(1, 8, 64), 1e-3)]
 
 
 def test_a_folder_in_the_files_place_counts_as_none(tmp_path):
-    (tmp_path / KEY.file_name).mkdir()
+    (tmp_path / KEY.file_name("cost")).mkdir()
     assert CostCache(tmp_path).read(KEY) is None
 
 
@@ -121,13 +122,23 @@ def test_without_a_folder_nothing_is_kept():
 
 
 def test_what_cannot_be_written_is_said_in_the_log_and_leaves_no_draft(tmp_path, caplog):
-    (tmp_path / KEY.file_name).mkdir()
+    (tmp_path / KEY.file_name("cost")).mkdir()
     CostCache(tmp_path).write(KEY, FOUND)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert [path.name for path in tmp_path.iterdir()] == [KEY.file_name]
+    assert [path.name for path in tmp_path.iterdir()] == [KEY.file_name("cost")]
 
 
 def test_a_folder_that_cannot_be_made_is_said_in_the_log(tmp_path, caplog):
     (tmp_path / "file").write_text("")
     CostCache(tmp_path / "file" / "below").write(KEY, FOUND)
     assert "cannot be kept" in caplog.text
+
+
+def test_a_thread_plan_is_read_again_unless_there_are_fewer_cores_than_it_takes(tmp_path):
+    cache = CostCache(tmp_path)
+    assert cache.read_plan(KEY) is None
+    cache.write_plan(KEY, ThreadPlan(2, 1))
+    cache.write(KEY, FOUND)
+    assert cache.read_plan(KEY) == ThreadPlan(2, 1)
+    cache.write_plan(KEY, ThreadPlan(3, 1))
+    assert cache.read_plan(KEY) is None

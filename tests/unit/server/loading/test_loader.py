@@ -245,7 +245,7 @@ def test_what_was_measured_is_kept_and_the_next_load_measures_nothing(tmp_path, 
     first = loader.load("sums", 1)
     assert len(list((tmp_path / "cache").glob("cost-*.json"))) == 3
     measured = []
-    monkeypatch.setattr(loading, "measure", lambda *_: measured.append(1))
+    monkeypatch.setattr("server.loading.costs.measure", lambda *_: measured.append(1))
     second = loader.load("sums", 1)
     assert not measured
     assert second.calibrated
@@ -274,7 +274,7 @@ def test_a_version_whose_costs_cannot_be_measured_is_served_alone_and_says_so(lo
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(loading, "measure", fail)
+    monkeypatch.setattr("server.loading.costs.measure", fail)
     loaded = load(ALL, runtime={"calibration_s": 0.05})
     assert (loaded.calibrated, loaded.together) == (False, False)
     assert loaded.reason_alone == "what runs cost cannot be measured"
@@ -296,7 +296,7 @@ def costs(**token_s):
 
 
 def test_packed_variants_that_win_nowhere_are_closed(load, monkeypatch):
-    monkeypatch.setattr(loading, "measure", costs(rows=1e-5, block_diagonal=9e-4, gathered=1e-6))
+    monkeypatch.setattr("server.loading.costs.measure", costs(rows=1e-5, block_diagonal=9e-4, gathered=1e-6))
     closed = []
     close = Session.close
     monkeypatch.setattr(Session, "close", lambda self: (closed.append(self), close(self)))
@@ -316,10 +316,10 @@ def test_where_another_use_of_the_cores_is_faster_all_graphs_are_opened_so(load,
         plans.extend(plan for plan, _ in ways)
         return ThreadPlan(2, 1)
 
-    monkeypatch.setattr(loading, "best_plan", two_threads)
-    monkeypatch.setattr(loading, "measure", costs(rows=1e-4, block_diagonal=5e-5, gathered=2e-5))
+    monkeypatch.setattr("server.loading.costs.best_plan", two_threads)
+    monkeypatch.setattr("server.loading.costs.measure", costs(rows=1e-4, block_diagonal=5e-5, gathered=2e-5))
     loaded = load(ALL, cores=2, runtime={"calibration_s": 0.05})
-    assert plans == [ThreadPlan(1, 1), ThreadPlan(1, 2), ThreadPlan(2, 1)]
+    assert plans == [ThreadPlan(1, 1), ThreadPlan(2, 1), ThreadPlan(1, 2)]
     assert {variant.threads for variant in loaded.variants} == {2}
     assert all(variant.cost.measurements for variant in loaded.variants)
     for variant in loaded.variants:
@@ -327,15 +327,33 @@ def test_where_another_use_of_the_cores_is_faster_all_graphs_are_opened_so(load,
         assert outputs["sum"].tolist() == [[6.0], [90.0]]
 
 
+def test_further_sessions_are_not_tried_where_memory_is_short(load, monkeypatch):
+    plans = []
+    monkeypatch.setattr("server.loading.costs.available_bytes", lambda: 0)
+    monkeypatch.setattr(
+        "server.loading.costs.best_plan", lambda ways, *_: plans.extend(plan for plan, _ in ways) or ThreadPlan(1, 1)
+    )
+    load(cores=2, runtime={"calibration_s": 0.05})
+    assert plans == [ThreadPlan(1, 1), ThreadPlan(2, 1)]
+
+
+def test_a_thread_plan_is_kept_and_not_measured_again(load, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("server.loading.costs.best_plan", lambda *_: asked.append(1) or ThreadPlan(1, 1))
+    for _ in range(2):
+        load(cores=2, runtime={"calibration_s": 0.05, "cache_dir": tmp_path / "costs"})
+    assert asked == [1]
+
+
 def test_threads_that_a_setting_fixes_are_not_measured(load, monkeypatch):
-    monkeypatch.setattr(loading, "best_plan", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr("server.loading.costs.best_plan", lambda *_: pytest.fail("measured"))
     loaded = load(cores=2, runtime={"calibration_s": 0.05, "intra_op_threads": 2})
     assert [variant.threads for variant in loaded.variants] == [2]
 
 
 def test_where_the_faster_use_cannot_be_opened_the_first_goes_on_alone(load, monkeypatch, caplog):
     """Such as for want of memory: what was open and measured still serves."""
-    monkeypatch.setattr(loading, "best_plan", lambda *_: ThreadPlan(2, 1))
+    monkeypatch.setattr("server.loading.costs.best_plan", lambda *_: ThreadPlan(2, 1))
     opened, real = [], loading.Opener.open
 
     def open_few(self, *arguments):
