@@ -117,7 +117,7 @@ async def test_the_callers_deadline_reaches_the_handler():
         before = MonotonicClock().now()
         await do(b"", timeout=100)
         await do(b"")
-    assert before < seen[0] <= before + 101
+    assert before < seen[0] <= before + 102  # the wire carries whole seconds, rounded up
     assert seen[1] is None
 
 
