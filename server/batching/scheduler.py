@@ -221,7 +221,10 @@ class Scheduler:
                 if batch.variant.threads > 1 or len(batch.requests) == len(lane.queue):
                     return
                 self._take(lane, batch, begin_at)
-                self._hand_over(lane, batch, None) if batch.requests else self._rest(lane)
+                if batch.requests:
+                    self._hand_over(lane, batch, None)
+                else:
+                    self._rest(lane)
             elif self._budget.take(batch.variant.threads):
                 self._take(lane, batch, now)
                 if batch.requests:
@@ -287,9 +290,10 @@ class Scheduler:
             loop.call_soon_threadsafe(partial(self._finish_and_go_on, lane, batch, started, outcome))
 
         def run() -> None:
-            started = self._clock.now() if begun is None else begun
-            if begun is None:
-                batch.requests = [request for request in batch.requests if not request.dead] or batch.requests[:1]
+            started = begun
+            if started is None:
+                started = self._clock.now()
+                batch.leave_out_the_dead()
             tell(started, execute(lane, batch, stop, self._clock))
 
         self._workers.submit(Job(run=run, died=lambda: tell(self._clock.now(), nothing(batch))))

@@ -219,3 +219,19 @@ def test_equals_keep_their_order(lengths_of, layout):
         same = [request for request in requests if request.length == length]
         assert [request in taken for request in same] == sorted((request in taken for request in same), reverse=True)
         assert [request for request in taken if request.length == length] == same[: sum(r in taken for r in same)]
+
+
+def test_a_batch_whose_callers_have_gone_is_as_small_and_as_cheap_as_what_is_left():
+    packed = variant(layout="block-diagonal")
+    queue, (first, second, third) = waiting(10, 10, 10, on=[packed])
+    batch = choose(queue, [packed], LIMITS, cores=1, now=0.0, max_age_s=100.0)
+    assert batch.work.tokens == 30
+    second.reply.cancel()
+    batch.leave_out_the_dead()
+    assert batch.requests == [first, third]
+    assert (batch.work.rows, batch.work.tokens) == (2, 20)
+    assert batch.seconds == pytest.approx(packed.seconds(2, 20, 10))
+    for one in (first, third):
+        one.reply.cancel()
+    batch.leave_out_the_dead()
+    assert batch.requests == [first]

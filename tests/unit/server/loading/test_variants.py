@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from server.batching.variant import BatchLimits
-from server.errors import ArtifactCorrupt
+from server.errors import ArtifactCorrupt, RequestCancelled
 from server.loading.threads import ThreadPlan
 from server.loading.variants import Opener, check_signature, graphs_of
 from server.manifest import FixedAxis, GraphSpec, InputSpec, Manifest, OutputSpec, RowAxis
@@ -112,7 +112,12 @@ def test_threads_of_a_run_are_the_plans(tmp_path):
 def test_a_run_can_be_ended(tmp_path):
     publish_sums(tmp_path)
     one = opened(tmp_path, "model.onnx")
-    one.variant.make_stop().stop()
+    stop = one.variant.make_stop()
+    stop.stop()
+    inputs = {"ids": np.array([[1, 2]]), "mask": np.ones((1, 2), np.bool_)}
+    with pytest.raises(RequestCancelled, match="stopped"):
+        one.variant.run(inputs, ("sum",), stop)
+    assert one.variant.run(inputs, ("sum",), None)["sum"].tolist() == [[3.0]]
     one.close()
 
 
