@@ -6,7 +6,8 @@ from importlib.metadata import distributions
 
 from server.bootstrap import make_loader
 from server.errors import ModelNotReady, ServeError
-from server.runtime.providers import Precision, Provider, choose_execution, installed_providers, processor_has_bf16
+from server.manifest import Precision
+from server.runtime.providers import Provider, choose_execution, installed_providers, processor_has_bf16
 from server.runtime.session import RUNTIME_VERSION
 from server.settings import Settings
 from server.store.scan import ModelFolder, Store, StoreSnapshot, StoreUnavailable

@@ -33,6 +33,9 @@ def _plain_file_name(name: str) -> str:
     return name
 
 
+Precision = Literal["fp32", "bf16", "int8"]
+"""What answers are computed in."""
+
 FileName = Annotated[str, AfterValidator(_plain_file_name)]
 
 
@@ -389,7 +392,7 @@ class Manifest(Frozen):
     codec: CodecSpec | None = None
     labels: FileName | None = None
     """A JSON list of class names, by index."""
-    precision: Literal["fp32", "bf16", "int8"] = "fp32"
+    precision: Precision = "fp32"
     """What serves unless a setting says otherwise; bf16 runs the fp32 graphs on a provider that computes in it."""
     batching: BatchingSpec = BatchingSpec()
     golden: FileName | None = None

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from server.batching.admission import MAX_FILL_BYTES, Admission
 from server.batching.lane import Lane
 from server.batching.queue import RequestQueue
-from server.batching.request import Answer, Precision, Request
+from server.batching.request import Answer, Request
 from server.batching.scheduler import Scheduler
 from server.batching.variant import BatchLimits
 from server.clock import Clock
@@ -23,7 +23,7 @@ from server.errors import (
 )
 from server.loading.loaded import LoadedVersion
 from server.loading.loader import batch_limits
-from server.manifest import Manifest
+from server.manifest import Manifest, Precision
 from server.settings import BatchingSettings
 from server.telemetry.statistics import ModelStatistics
 from server.tensors import Tensor

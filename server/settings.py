@@ -14,6 +14,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from server.manifest import Precision
+
 PREFIX = "ATTENDANT_"
 EVERY_HOST = ("0.0.0.0", "::")  # noqa: S104
 """The addresses that stand for all interfaces."""
@@ -83,7 +85,7 @@ class RuntimeSettings(_Group):
     """Threads of one run; 0 measures at load whether a model does more in runs of one thread or of all cores."""
     precision: Literal["manifest", "fp32", "bf16", "int8"] = "manifest"
     """What answers a request that asks for no precision; `manifest` leaves it to each model, and most say fp32."""
-    request_precisions: tuple[Literal["fp32", "bf16", "int8"], ...] = ()
+    request_precisions: tuple[Precision, ...] = ()
     """Further precisions that a request may ask for, as a JSON list; each takes memory of its own."""
     provider: Literal["auto", "cpu", "openvino", "cuda"] = "auto"
     """ONNX Runtime's execution provider; `auto` takes OpenVINO for bf16 and the CPU provider for the rest."""

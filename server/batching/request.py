@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
+from server.manifest import Precision
 from server.tensors import Array
 
 
@@ -28,7 +28,6 @@ class Answer:
 
 
 Group = tuple[object, ...]
-Precision = Literal["fp32", "bf16", "int8"]
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 from server.batching.cost import Cost
 from server.batching.layout import Layout
-from server.batching.request import Precision, Request
+from server.batching.request import Request
+from server.manifest import Precision
 from server.tensors import Array
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from server.batching.request import Precision
 from server.batching.variant import Variant
 from server.codecs import Codec
+from server.manifest import Precision
 from server.runtime.precision import PrecisionError
 from server.runtime.session import Session
 from server.store.bundle import Bundle

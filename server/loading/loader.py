@@ -19,10 +19,10 @@ from server.loading.loaded import LoadedVersion
 from server.loading.samples import Samples
 from server.loading.threads import ThreadPlan
 from server.loading.variants import Opened, Opener, graphs_of
-from server.manifest import GraphSpec, Manifest
+from server.manifest import GraphSpec, Manifest, Precision
 from server.runtime.golden import GoldenRow, read_golden, replay
 from server.runtime.precision import PrecisionError, measure_error
-from server.runtime.providers import Precision, choose_execution
+from server.runtime.providers import choose_execution
 from server.settings import BatchingSettings, RuntimeSettings
 from server.store.bundle import Bundle, open_bundle
 

@@ -12,9 +12,9 @@ from server.batching.pack import BlockDiagonal, Gathered
 from server.batching.variant import BatchLimits, Variant
 from server.errors import ArtifactCorrupt
 from server.loading.threads import ThreadPlan
-from server.manifest import GraphSpec, Manifest
+from server.manifest import GraphSpec, Manifest, Precision
 from server.packed import packed_inputs, packed_outputs
-from server.runtime.providers import Execution, Precision, Provider, ProviderSetting, choose_execution
+from server.runtime.providers import Execution, Provider, ProviderSetting, choose_execution
 from server.runtime.session import RunStop, Session
 from server.runtime.session_pool import SessionPool
 from server.store.bundle import Bundle

@@ -9,10 +9,8 @@ from typing import Literal
 import onnxruntime
 
 from server.errors import ModelNotReady
+from server.manifest import Precision
 from server.runtime.processor import CPU_INFO
-
-Precision = Literal["fp32", "bf16", "int8"]
-"""What a graph computes in. fp32 and bf16 run the same graph; int8 is a graph of its own, with its own weights."""
 
 ProviderSetting = Literal["auto", "cpu", "openvino", "cuda"]
 """A provider by name, or the one that suits the precision."""
