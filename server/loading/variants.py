@@ -49,7 +49,7 @@ def graphs_of(manifest: Manifest, precision: Precision) -> list[GraphSpec]:
     bf16 runs the fp32 graphs, on a provider that computes in it.
     """
     stored = "fp32" if precision == "bf16" else precision
-    graphs = [graph for graph in manifest.graphs if graph.role == "run" and graph.precision == stored]
+    graphs = [graph for graph in manifest.graphs if graph.precision == stored]
     rows = [graph for graph in graphs if graph.layout == "rows"]
     # bf16 means OpenVINO, and a gathered run has three sizes: too many shapes to prepare kernels for.
     layouts = ("block-diagonal",) if precision == "bf16" else ("block-diagonal", "gathered")

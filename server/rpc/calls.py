@@ -100,7 +100,7 @@ class Calls:
                 reply = (await handler(_parse(request_type, content, call), call)).SerializeToString()
             except BaseException as error:  # the boundary: the caller gets a status and the log the cause
                 self._end(kind, call, error)
-                return _refuse(context, call, error)
+                await _abort(context, call, error)
             self._end(kind, call)
             _name_call(context, call)
             return reply
@@ -259,22 +259,12 @@ def _draining() -> ServerDraining:
     return ServerDraining("the server is about to stop and takes no new calls")
 
 
-def _refuse(context: Context, call: Call, error: BaseException) -> bytes:
-    """Sets the status of a call without a stream, and returns the reply that the library then leaves out.
-
-    Under overload most calls are refused, and aborting costs an exception through the library, and a second message.
-    """
-    if not isinstance(error, Exception):
-        raise error
-    status = rich_status(error, call.request_id)
-    context.set_code(status.code)
-    context.set_details(status.details)
-    context.set_trailing_metadata(status.trailing_metadata)
-    return b""
-
-
 async def _abort(context: Context, call: Call, error: BaseException) -> NoReturn:
-    """Ends a call with the status of its error; raises, as the library wants it, and a cancellation as it came."""
+    """Ends a call with the status of its error; raises, as the library wants it, and a cancellation as it came.
+
+    Setting the status and returning would cost less, but then a message goes out before the status: a proxy can neither
+    retry such a call elsewhere nor turn its status into HTTP's.
+    """
     if not isinstance(error, Exception):
         raise error
     status = error.status if isinstance(error, _StreamEnded) else rich_status(error, call.request_id)

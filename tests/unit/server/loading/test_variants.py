@@ -18,7 +18,6 @@ RUN = GraphSpec(file="model.onnx", opset=20)
 BLOCK = GraphSpec(file="block.onnx", layout="block-diagonal", opset=20)
 GATHERED = GraphSpec(file="gathered.onnx", layout="gathered", opset=20)
 INT8 = GraphSpec(file="int8.onnx", precision="int8", opset=20)
-STEP = GraphSpec(file="step.onnx", role="step", opset=20)
 LIMITS = BatchLimits(64, 1024)
 
 
@@ -42,11 +41,11 @@ def opened(store, file, plan=ThreadPlan(1, 1), cores=1):  # noqa: B008
 
 
 def test_the_graph_in_rows_comes_first_whatever_their_order():
-    assert graphs_of(manifest(GATHERED, STEP, INT8, BLOCK, RUN), "fp32")[0] is RUN
+    assert graphs_of(manifest(GATHERED, INT8, BLOCK, RUN), "fp32")[0] is RUN
 
 
 def test_fp32_has_its_packed_graphs_and_no_others():
-    assert set(map(id, graphs_of(manifest(GATHERED, STEP, INT8, BLOCK, RUN), "fp32"))) == set(
+    assert set(map(id, graphs_of(manifest(GATHERED, INT8, BLOCK, RUN), "fp32"))) == set(
         map(id, (RUN, BLOCK, GATHERED))
     )
 
