@@ -25,6 +25,7 @@ SECTIONS = {
     "Fixed axis": manifest.FixedAxis,
     "Free axis": manifest.FreeAxis,
     "State": manifest.StateSpec,
+    "Generation": manifest.GenerationSpec,
     "Attention": manifest.AttentionSpec,
     "Token axis": manifest.TokenAxis,
     "Cell axis": manifest.CellAxis,
