@@ -6,10 +6,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from server.batching.scheduler import Scheduler
+from server.batching.servable import Batched
 from server.batching.workers import WorkerThreads
 from server.clock import MonotonicClock
 from server.codecs.codec import CodecLimits
-from server.loading.loaded import LoadedVersion
+from server.generation.servable import Generative
+from server.loading.generation.loaded import LoadedGeneration
+from server.loading.loaded import Loaded
 from server.loading.loader import Loader
 from server.registry import Registry
 from server.rpc.server import RpcServer
@@ -47,6 +50,7 @@ def make_loader(settings: Settings) -> Loader:
         max_bundle_bytes=settings.security.max_bundle_bytes,
         limits=limits,
         batching=settings.batching,
+        generation=settings.generation,
         runtime=settings.runtime,
         cores=settings.runtime.cores or available_cores(),
     )
@@ -104,8 +108,16 @@ class Application:
         self._rpc = RpcServer(self.registry, self._settings, self.metrics, self._clock)
         self.metrics.watch_in_flight(lambda: self.in_flight)
         self.metrics.watch_engine(
-            lambda: [servable.loaded for servable in self.registry.servables()],
+            lambda: [servable.loaded for servable in self.registry.servables() if isinstance(servable, Batched)],
             lambda: Cores(self._budget.cores, self._budget.taken),
+        )
+        self.metrics.watch_generation(
+            lambda: [
+                state
+                for servable in self.registry.servables()
+                if isinstance(servable, Generative)
+                for state in servable.states
+            ]
         )
         self.grpc_port = await self._rpc.start()
         log.info(
@@ -149,13 +161,15 @@ class Application:
             pool.shutdown(wait=False, cancel_futures=True)
         self._runs.close(wait=False)
 
-    async def _load(self, model: str, number: int) -> tuple[LoadedVersion, float]:
+    async def _load(self, model: str, number: int) -> tuple[Loaded, float]:
         begin = time.monotonic()
         loaded = await asyncio.get_running_loop().run_in_executor(self._loads, self._loader.load, model, number)
         return loaded, time.monotonic() - begin
 
-    def _serve(self, loaded: LoadedVersion) -> Servable:
-        servable = Servable(
+    def _serve(self, loaded: Loaded) -> Servable:
+        if isinstance(loaded, LoadedGeneration):
+            return self._serve_generative(loaded)
+        servable = Batched(
             loaded,
             self._scheduler,
             self._codecs,
@@ -164,6 +178,19 @@ class Application:
             self._settings.security.max_tensor_bytes,
         )
         self.metrics.track(servable.name, servable.version, servable.statistics, servable.lane.queue)
+        return servable
+
+    def _serve_generative(self, loaded: LoadedGeneration) -> Servable:
+        servable = Generative(
+            loaded,
+            self._scheduler,
+            self._codecs,
+            self._clock,
+            self.metrics,
+            self._settings.generation,
+            self._settings.security.max_tensor_bytes,
+        )
+        self.metrics.track(servable.name, servable.version, servable.statistics, servable.queue)
         return servable
 
     def _show_store(self) -> None:

@@ -8,6 +8,7 @@ from server.batching.cost import Measurement
 from server.batching.variant import Variant
 from server.bootstrap import make_loader
 from server.errors import ServeError
+from server.loading.generation.loaded import LoadedGeneration
 from server.loading.loaded import LoadedVersion
 from server.loading.loader import batch_limits
 from server.settings import Settings
@@ -49,6 +50,11 @@ def profile(settings: Settings, models: Sequence[str], plot: Path | None) -> int
                 print(f"{name}/{version}  FAILED  {error.message}")
                 sound = False
                 continue
+            if isinstance(loaded, LoadedGeneration):
+                print(described_generation(loaded))
+                sound &= loaded.calibrated
+                loaded.close()
+                continue
             print(described(loaded, settings))
             curves += [(f"{name}/{version} {variant.name}", variant) for variant in loaded.variants]
             sound &= loaded.calibrated
@@ -58,6 +64,24 @@ def profile(settings: Settings, models: Sequence[str], plot: Path | None) -> int
             return 1
         print(f"drawn into {plot}")
     return 0 if sound else 1
+
+
+def described_generation(loaded: LoadedGeneration) -> str:
+    """What encoding, reading a prompt, and a decoding step cost, as text."""
+    bundle = loaded.bundle
+    lines = [f"{bundle.model}/{bundle.version}  {bundle.manifest.task}, written token by token"]
+    if not loaded.together:
+        lines.append(f"  rows run alone: {loaded.reason_alone}")
+    for graphs in loaded.graphs:
+        lines.append(f"  {graphs.precision}: {graphs.threads} threads a run")
+        for name, cost in (("encode", graphs.encode_cost), ("read", graphs.read_cost), ("step", graphs.step_cost)):
+            for one in cost.measurements:
+                fitted = cost.seconds(one.work)
+                lines.append(
+                    f"    {name:<7} {one.work.rows:>4} rows {one.work.tokens:>6} tokens"
+                    f"  measured {one.seconds * 1e3:9.3f} ms  fitted {fitted * 1e3:9.3f} ms"
+                )
+    return "\n".join(lines)
 
 
 def described(loaded: LoadedVersion, settings: Settings) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Container, Iterable
 from dataclasses import dataclass
 
 from server.errors import ArtifactCorrupt, ModelNotFound, ModelNotReady, ServeError, VersionNotFound
-from server.loading.loaded import LoadedVersion
+from server.loading.loaded import Loaded
 from server.servable import Servable
 from server.settings import StoreSettings
 from server.store.policy import parse_policy
@@ -46,8 +46,8 @@ class Registry:
     def __init__(
         self,
         scan: Callable[[], StoreSnapshot],
-        load: Callable[[str, int], Awaitable[tuple[LoadedVersion, float]]],
-        serve: Callable[[LoadedVersion], Servable],
+        load: Callable[[str, int], Awaitable[tuple[Loaded, float]]],
+        serve: Callable[[Loaded], Servable],
         settings: StoreSettings,
         observer: RegistryObserver,
     ) -> None:

@@ -76,6 +76,29 @@ class BatchingSettings(_Group):
     """False runs every request alone."""
 
 
+class GenerationSettings(_Group):
+    """Models that write token by token."""
+
+    max_rows: int = Field(default=64, ge=1, le=4096)
+    """Slots per model version: rows that are in the running batch at once; beam search takes one a beam."""
+    max_state_bytes: int = Field(default=2 * 1024**3, ge=1024**2)
+    """The most bytes of a model version's state buffers; what would exceed it waits until slots are free."""
+    max_waiting: int = Field(default=1024, ge=1, le=1_000_000)
+    """Generations that may wait per model version; a further one is refused with QUEUE_FULL."""
+    prefill_tokens: int = Field(default=256, ge=1, le=65536)
+    """The most prompt tokens of one run between two decoding steps: more of them hold up the texts being written."""
+    max_tokens: int = Field(default=4096, ge=1, le=1_000_000)
+    """The most new tokens that a request may ask for; a model that takes fewer positions allows fewer."""
+    stream_buffer: int = Field(default=64, ge=1, le=65536)
+    """Increments of a stream that may be unread before its row is paused: it keeps its slot and is not stepped."""
+    max_pause_s: float = Field(default=10.0, gt=0, le=3600)
+    """Seconds that a row may be paused; then its generation ends with READER_TOO_SLOW."""
+    turn_s: float = Field(default=0.005, ge=0, le=1)
+    """Seconds of steps in one go, unless something joins, leaves or waits; 0 looks around after each step."""
+    static: bool = False
+    """True lets nothing join until the batch is empty; only for comparison."""
+
+
 class RuntimeSettings(_Group):
     """ONNX Runtime sessions and the cores they run on."""
 
@@ -159,6 +182,8 @@ class Settings(BaseSettings):
     """Where models come from and which versions are served."""
     batching: BatchingSettings = BatchingSettings()
     """The queue and the batches."""
+    generation: GenerationSettings = GenerationSettings()
+    """Models that write token by token."""
     runtime: RuntimeSettings = RuntimeSettings()
     """ONNX Runtime sessions and the cores they run on."""
     security: SecuritySettings = SecuritySettings()

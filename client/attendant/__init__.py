@@ -7,10 +7,11 @@ with Client("127.0.0.1:8001") as client:
     print(result[0].best, result[0].attention[0].weights.shape)
 """
 
+from attendant.async_client import AsyncClient
 from attendant.attend import Attended, AttendResult
 from attendant.attention import Attention, AttentionMap, Axis, Cells, Reduction, Token, Tokens
 from attendant.classify import Classification, ClassifyResult, Label
-from attendant.client import AsyncClient, Client
+from attendant.client import Client
 from attendant.common import Input, ModelVersion, Timing, Truncation, TruncationReport
 from attendant.errors import (
     AccessDenied,
@@ -26,6 +27,16 @@ from attendant.errors import (
     Unavailable,
     Unreachable,
 )
+from attendant.generate import (
+    Decoding,
+    GeneratedSequence,
+    GeneratedToken,
+    GenerateResult,
+    Generation,
+    GenerationTiming,
+    TokenProbability,
+)
+from attendant.generate_stream import GenerationEnd, GenerationStart, Increment
 from attendant.health import Health
 from attendant.words import WordWeight, word_weights
 
@@ -44,7 +55,16 @@ __all__ = [
     "ClassifyResult",
     "Client",
     "DeadlineExceeded",
+    "Decoding",
+    "GenerateResult",
+    "GeneratedSequence",
+    "GeneratedToken",
+    "Generation",
+    "GenerationEnd",
+    "GenerationStart",
+    "GenerationTiming",
     "Health",
+    "Increment",
     "Input",
     "InvalidInput",
     "Label",
@@ -56,6 +76,7 @@ __all__ = [
     "ServerError",
     "Timing",
     "Token",
+    "TokenProbability",
     "Tokens",
     "TooLarge",
     "Truncation",

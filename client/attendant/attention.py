@@ -156,13 +156,23 @@ def parse_attention(message: attention_pb2.AttentionMap) -> AttentionMap:
         reduction=_REDUCTION_NAMES.get(message.reduction, "none"),
         layers=tuple(message.layers),
         heads=tuple(message.heads),
-        query=_axis(message.query),
-        key=_axis(message.key),
+        query=parse_axis(message.query),
+        key=parse_axis(message.key),
         weights=weights.astype(np.float32, copy=False),
         key_indices=None if indices is None else indices.astype(np.uint32, copy=False),
     )
     _check_axes(parsed)
     return parsed
+
+
+def parse_axis(labels: attention_pb2.AxisLabels) -> Axis:
+    """Reads what the positions of an axis stand for."""
+    kind = labels.WhichOneof("labels")
+    if kind == "tokens":
+        return Tokens(tuple(Token(each.text, each.start, each.end, each.segment) for each in labels.tokens.tokens))
+    if kind == "cells":
+        return Cells(labels.cells.rows, labels.cells.columns, labels.cells.leading)
+    return None
 
 
 def _check_axes(parsed: AttentionMap) -> None:
@@ -182,12 +192,3 @@ def _array(name: str, content: bytes, dtype: str, shape: tuple[int, ...]) -> npt
     if len(shape) < 2 or len(content) != 4 * math.prod(shape):
         raise ServerError(f"attention {name!r}: {len(content)} bytes do not fill shape {list(shape)}")
     return np.frombuffer(content, dtype).reshape(shape)
-
-
-def _axis(labels: attention_pb2.AxisLabels) -> Axis:
-    kind = labels.WhichOneof("labels")
-    if kind == "tokens":
-        return Tokens(tuple(Token(each.text, each.start, each.end, each.segment) for each in labels.tokens.tokens))
-    if kind == "cells":
-        return Cells(labels.cells.rows, labels.cells.columns, labels.cells.leading)
-    return None

@@ -1,11 +1,9 @@
-"""The two clients, one blocking and one for asyncio, with the same methods."""
+"""The client that blocks; `attendant.async_client` is its twin for asyncio."""
 
-import asyncio
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Generator, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
 import grpc
 
@@ -15,8 +13,10 @@ from attendant.channel import DEFAULT_ADDRESS, ChannelOption, Connection
 from attendant.classify import ClassifyResult, classify_call
 from attendant.common import Input, Truncation, read_inputs
 from attendant.errors import AttendantError
+from attendant.generate import Decoding, GenerateResult, generate_call
+from attendant.generate_stream import Increment, generate_stream_call
 from attendant.health import Health, ReadyWait, health_call
-from attendant.transport import AsyncTransport, Transport
+from attendant.transport import Transport
 
 
 class Client:
@@ -72,6 +72,75 @@ class Client:
             request_id=request_id,
         )
         return self._transport.run(call, timeout_s)
+
+    def generate(
+        self,
+        model: str,
+        inputs: Input | Sequence[Input],
+        *,
+        prefix: str | Sequence[str] = "",
+        version: int | None = None,
+        alias: str | None = None,
+        truncation: Truncation = "refuse",
+        attention: bool | Attention | None = None,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+        **decoding: Unpack[Decoding],
+    ) -> GenerateResult:
+        """Writes a text for each input: a text (str), an image file's bytes, or its path.
+
+        `prefix` is a beginning that is forced on what is written, one for all inputs or one each. `decoding` is
+        `max_tokens`, `temperature`, `num_beams` and whatever else `Decoding` has; without any it is greedy.
+        `attention=True` returns the mean over layers and heads of each map; an `Attention` chooses.
+        Raises ValueError for arguments that the wire cannot carry, OSError for an unreadable file, AttendantError.
+        """
+        call = generate_call(
+            model,
+            read_inputs(inputs),
+            prefix=prefix,
+            version=version,
+            alias=alias,
+            truncation=truncation,
+            attention=attention,
+            request_id=request_id,
+            **decoding,
+        )
+        return self._transport.run(call, timeout_s)
+
+    def generate_stream(
+        self,
+        model: str,
+        content: Input,
+        *,
+        prefix: str = "",
+        version: int | None = None,
+        alias: str | None = None,
+        truncation: Truncation = "refuse",
+        attention: bool | Attention | None = None,
+        whole_attention: bool = False,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+        **decoding: Unpack[Decoding],
+    ) -> Generator[Increment, None, None]:
+        """Writes a text for one input and gives it as it comes: the call begins with the first increment asked for.
+
+        The first increment has no text but `start`, the last has `end`. Attention comes with its tokens, and with
+        `whole_attention` once more at the end. To stop early, close the generator, or leave a `for` loop over it.
+        `timeout_s` is for the whole text. Raises as `generate`.
+        """
+        call = generate_stream_call(
+            model,
+            *read_inputs([content]),
+            prefix=prefix,
+            version=version,
+            alias=alias,
+            truncation=truncation,
+            attention=attention,
+            whole_attention=whole_attention,
+            request_id=request_id,
+            **decoding,
+        )
+        return self._transport.stream(call, timeout_s)
 
     def attend(
         self,
@@ -140,115 +209,3 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class AsyncClient:
-    """The asyncio twin of `Client`: the same arguments, methods and errors; use it from one event loop.
-
-    Cancelling the task that waits cancels the call, at the server too.
-    """
-
-    def __init__(
-        self,
-        address: str = DEFAULT_ADDRESS,
-        *,
-        timeout_s: float = 10.0,
-        retries: int = 3,
-        tls: grpc.ChannelCredentials | None = None,
-        max_message_bytes: int = 64 * 1024**2,
-        channel_options: Sequence[ChannelOption] = (),
-    ) -> None:
-        self._transport = AsyncTransport(
-            Connection(address, timeout_s, retries, tls, max_message_bytes, channel_options)
-        )
-
-    async def classify(
-        self,
-        model: str,
-        inputs: Input | Sequence[Input],
-        *,
-        version: int | None = None,
-        alias: str | None = None,
-        top_k: int = 0,
-        score_threshold: float = 0.0,
-        truncation: Truncation = "refuse",
-        attention: bool | Attention | None = None,
-        timeout_s: float | None = None,
-        request_id: str | None = None,
-    ) -> ClassifyResult:
-        """As `Client.classify`; files are read off the event loop."""
-        call = classify_call(
-            model,
-            await _read_off_loop(inputs),
-            version=version,
-            alias=alias,
-            top_k=top_k,
-            score_threshold=score_threshold,
-            truncation=truncation,
-            attention=attention,
-            request_id=request_id,
-        )
-        return await self._transport.run(call, timeout_s)
-
-    async def attend(
-        self,
-        query: Vectors,
-        key: Vectors,
-        value: Vectors,
-        mask: Vectors | None = None,
-        *,
-        model: str = DEFAULT_MECHANISM,
-        parameters: Parameters | None = None,
-        version: int | None = None,
-        alias: str | None = None,
-        timeout_s: float | None = None,
-        request_id: str | None = None,
-    ) -> AttendResult:
-        """As `Client.attend`."""
-        call = attend_call(
-            query,
-            key,
-            value,
-            mask,
-            model=model,
-            parameters=parameters,
-            version=version,
-            alias=alias,
-            request_id=request_id,
-        )
-        return await self._transport.run(call, timeout_s)
-
-    async def health(self, model: str = "", *, timeout_s: float | None = None) -> Health:
-        """As `Client.health`."""
-        return await self._transport.run(health_call(model), timeout_s)
-
-    async def wait_ready(self, model: str = "", *, timeout_s: float = 30.0) -> None:
-        """As `Client.wait_ready`."""
-        wait = ReadyWait(model, timeout_s)
-        # The state lies at the server: there is no event here to await.
-        while (pause_s := wait.saw(await self._look(wait))) is not None:  # noqa: ASYNC110
-            await asyncio.sleep(pause_s)
-
-    async def _look(self, wait: ReadyWait) -> Health | AttendantError:
-        try:
-            return await self._transport.run(wait.call, wait.remaining_s)
-        except AttendantError as error:
-            return error
-
-    async def close(self) -> None:
-        """As `Client.close`."""
-        await self._transport.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-
-async def _read_off_loop(inputs: Input | Sequence[Input]) -> list[str | bytes]:
-    if isinstance(inputs, Path) or (not isinstance(inputs, str | bytes) and any(isinstance(i, Path) for i in inputs)):
-        return await asyncio.to_thread(read_inputs, inputs)
-    return read_inputs(inputs)

@@ -1,14 +1,18 @@
-"""A heat map of where a model looked, drawn over the image it looked at (needs Pillow: the `cli` extra)."""
+"""Heat maps of where a model looked: over the image it looked at, or token by token (needs Pillow: the `cli` extra)."""
 
 import io
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from attendant.attention import AttentionMap, Axis, Tokens
 
 _MIN_SIDE = 256  # pixels; smaller images are enlarged so that their cells can be seen
 _OPACITY = 0.65  # of the hottest cell; a cold cell leaves the image as it is
+_CELL, _LETTER, _GAP = 24, 14, 6  # pixels: a cell's side, a letter's height, what stands around names
+_MOST_CELLS, _MOST_CHARACTERS = 512, 24
 # Cold to hot: dark blue, red, yellow, white. Ordered by lightness too, so that it reads in grey.
 _RAMP = np.array([(20, 20, 90), (190, 30, 60), (250, 190, 40), (255, 255, 235)], np.float32)
 
@@ -30,6 +34,55 @@ def overlay(image: bytes | Path, cells: npt.NDArray[np.float32]) -> bytes:
     png = io.BytesIO()
     Image.fromarray(blended.round().astype(np.uint8)).save(png, format="PNG")
     return png.getvalue()
+
+
+def alignment(attention: AttentionMap) -> bytes:
+    """Draws what each query looked at, a line for each with its keys as columns, and returns a PNG.
+
+    Layers and heads are averaged. The hottest cell is shown at full heat, zero at none. Tokens are written beside their
+    lines and columns; of other positions only the numbers are. What does not fit a picture of 512 cells a side is left
+    out.
+    Raises ValueError if there is no query or no key, or a weight is not finite.
+    """
+    dense = attention.dense()
+    if not dense.size or not np.isfinite(dense).all():
+        raise ValueError(f"weights must be finite and of shape (queries, keys), not {dense.shape}")
+    mean: npt.NDArray[np.float32] = dense.reshape(-1, *dense.shape[-2:]).mean(axis=0, dtype=np.float32)
+    weights = mean[:_MOST_CELLS, :_MOST_CELLS]
+    rows = _names(attention.query, weights.shape[0])
+    columns = _names(attention.key, weights.shape[1])
+    left, top = (max(_width(name) for name in names) + 2 * _GAP for names in (rows, columns))
+    hottest = float(weights.max())
+    heat = np.clip(weights / hottest, 0, 1) if hottest > 0 else np.zeros_like(weights)
+    cells = Image.fromarray(colours(heat).round().astype(np.uint8))
+    grid = cells.resize((cells.width * _CELL, cells.height * _CELL), Image.Resampling.NEAREST)
+    picture = Image.new("RGB", (left + grid.width, top + grid.height), "white")
+    picture.paste(grid, (left, top))
+    for number, name in enumerate(rows):
+        picture.paste(_label(name), (_GAP, top + number * _CELL))
+    for number, name in enumerate(columns):
+        picture.paste(_label(name).transpose(Image.Transpose.ROTATE_90), (left + number * _CELL, _GAP))
+    png = io.BytesIO()
+    picture.save(png, format="PNG")
+    return png.getvalue()
+
+
+def _names(axis: Axis, size: int) -> list[str]:
+    """A name for each position, short enough to stand beside a cell."""
+    if isinstance(axis, Tokens):
+        return [token.text[:_MOST_CHARACTERS] for token in axis.tokens[:size]]
+    return [str(number) for number in range(size)]
+
+
+def _width(name: str) -> int:
+    return max(1, round(ImageFont.load_default(_LETTER).getlength(name)))
+
+
+def _label(name: str) -> Image.Image:
+    """A name in a cell's height, as wide as it is."""
+    label = Image.new("RGB", (_width(name) + _GAP, _CELL), "white")
+    ImageDraw.Draw(label).text((0, _CELL / 2), name, fill="black", font=ImageFont.load_default(_LETTER), anchor="lm")
+    return label
 
 
 def _flat(picture: Image.Image) -> Image.Image:

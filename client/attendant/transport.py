@@ -5,7 +5,7 @@ the two transports carry them, and both clients are thin over both.
 """
 
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -27,7 +27,7 @@ def new_request_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[Reply]):
-    """A unary RPC: its full path and the type of its reply."""
+    """An RPC of one request: its full path and the type of its reply, or of each of its replies."""
 
     path: str
     reply: type[Reply]
@@ -57,13 +57,28 @@ class Transport:
 
         Raises AttendantError.
         """
-        send = _method(self._channel, self._methods, call.method)
+        send = _method(self._channel.unary_unary, self._methods, call.method)
         timeout = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
         try:
             reply = send(call.request, timeout=timeout)
         except grpc.RpcError as error:
             raise _typed(error, call.request_id) from None
         return call.parse(reply)
+
+    def stream(self, call: Call[Reply, Result], timeout_s: float | None = None) -> Generator[Result, None, None]:
+        """Sends, and gives each reply as it comes, the last within `timeout_s`; closing it cancels the call.
+
+        Raises AttendantError.
+        """
+        send = _method(self._channel.unary_stream, self._methods, call.method)
+        running = send(call.request, timeout=self._timeout_s if timeout_s is None else check_timeout(timeout_s))
+        try:
+            for reply in running:
+                yield call.parse(reply)
+        except grpc.RpcError as error:
+            raise _typed(error, call.request_id) from None
+        finally:
+            running.cancel()
 
     def close(self) -> None:
         """Closes the connection and cancels running calls."""
@@ -83,15 +98,34 @@ class AsyncTransport:
 
         Raises AttendantError.
         """
-        if self._channel is None:
-            self._channel = _open_channel(grpc.aio, self._connection)
-        send = _method(self._channel, self._methods, call.method)
+        send = _method(self._opened().unary_unary, self._methods, call.method)
         timeout = self._connection.timeout_s if timeout_s is None else check_timeout(timeout_s)
         try:
             reply = await send(call.request, timeout=timeout)
         except grpc.RpcError as error:
             raise _typed(error, call.request_id) from None
         return call.parse(reply)
+
+    async def stream(self, call: Call[Reply, Result], timeout_s: float | None = None) -> AsyncGenerator[Result, None]:
+        """The asyncio twin of `Transport.stream`; cancelling the task, or closing the generator, cancels the call.
+
+        Raises AttendantError.
+        """
+        send = _method(self._opened().unary_stream, self._methods, call.method)
+        timeout = self._connection.timeout_s if timeout_s is None else check_timeout(timeout_s)
+        running = send(call.request, timeout=timeout)
+        try:
+            async for reply in running:
+                yield call.parse(reply)
+        except grpc.RpcError as error:
+            raise _typed(error, call.request_id) from None
+        finally:
+            running.cancel()
+
+    def _opened(self) -> Any:
+        if self._channel is None:
+            self._channel = _open_channel(grpc.aio, self._connection)
+        return self._channel
 
     async def close(self) -> None:
         """Closes the connection and cancels running calls; a later call opens a new one."""
@@ -108,10 +142,12 @@ def _open_channel(library: Any, connection: Connection) -> Any:
     return library.secure_channel(connection.address, connection.tls, options=connection.options())
 
 
-def _method(channel: Any, methods: dict[str, Callable[..., Any]], method: Method[Reply]) -> Callable[..., Any]:
-    """The channel's callable for `method`, made once."""
+def _method(
+    make: Callable[..., Any], methods: dict[str, Callable[..., Any]], method: Method[Reply]
+) -> Callable[..., Any]:
+    """The channel's callable for `method`, made once, by the channel's `unary_unary` or `unary_stream`."""
     if method.path not in methods:
-        methods[method.path] = channel.unary_unary(
+        methods[method.path] = make(
             method.path, request_serializer=_serialize, response_deserializer=method.reply.FromString
         )
     return methods[method.path]

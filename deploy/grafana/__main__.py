@@ -4,14 +4,18 @@ import argparse
 import sys
 from pathlib import Path
 
-from deploy.grafana import model, overview
+from deploy.grafana import generation, model, overview
 
 FOLDER = Path(__file__).parent / "dashboards"
 
 
 def generated() -> dict[str, str]:
     """The text of every dashboard, by file name."""
-    return {"overview.json": overview.dashboard(), "model.json": model.dashboard()}
+    return {
+        "overview.json": overview.dashboard(),
+        "model.json": model.dashboard(),
+        "generation.json": generation.dashboard(),
+    }
 
 
 def stale() -> list[str]:

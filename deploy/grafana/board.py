@@ -21,8 +21,19 @@ class Row:
     panels: Sequence[PanelBuilder]
 
 
-def board(uid: str, title: str, description: str, rows: Sequence[Row], *, one_model: bool = False) -> str:
-    """A dashboard as JSON, the same text for the same content; `one_model` lets one model be chosen at a time."""
+def board(
+    uid: str,
+    title: str,
+    description: str,
+    rows: Sequence[Row],
+    *,
+    one_model: bool = False,
+    models_of: str = "attendant_model_state",
+) -> str:
+    """A dashboard as JSON, the same text for the same content.
+
+    `one_model` lets one model be chosen at a time; those that can be chosen are the ones with a series of `models_of`.
+    """
     found = (
         dashboard.Dashboard(title)
         .uid(uid)
@@ -41,8 +52,8 @@ def board(uid: str, title: str, description: str, rows: Sequence[Row], *, one_mo
             .keep_time(True)
         )
         .with_variable(dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"))
-        .with_variable(_choice("model", "Model", "label_values(attendant_model_state, model)", several=not one_model))
-        .with_variable(_choice("version", "Version", 'label_values(attendant_model_state{model=~"$model"}, version)'))
+        .with_variable(_choice("model", "Model", f"label_values({models_of}, model)", several=not one_model))
+        .with_variable(_choice("version", "Version", f'label_values({models_of}{{model=~"$model"}}, version)'))
         .with_variable(_choice("instance", "Instance", "label_values(attendant_ready, instance)"))
     )
     for row in rows:

@@ -77,7 +77,7 @@ def missing(prometheus_url: str, *, without: Sequence[str] = (), strict: bool = 
 
     Requests of every model, some with attention, must have gone on for a minute before. `strict` demands in addition
     that what alerts wait for has happened: failures, and matchers on `reason` and `state`, count too. `without` leaves
-    out the expressions with a metric that begins so, such as `envoy_`.
+    out the panels with a metric that begins so, such as `envoy_`, and such metrics in alerts.
 
     Raises OSError where Prometheus cannot be reached.
     """
@@ -85,11 +85,12 @@ def missing(prometheus_url: str, *, without: Sequence[str] = (), strict: bool = 
     problems = []
     for where, expression, alert in expressions():
         names = metric_names(expression)
-        if any(name.startswith(tuple(without)) for name in names):
+        left_out = {name for name in names if name.startswith(tuple(without))}
+        if left_out and not alert:
             continue
-        problems += [f"{where}: no metric {name}" for name in sorted(names - known)]
+        problems += [f"{where}: no metric {name}" for name in sorted(names - known - left_out)]
         if alert:
-            problems += _without_series(prometheus_url, where, expression, strict)
+            problems += _without_series(prometheus_url, where, expression, strict, without)
         elif not _has_number(_query(prometheus_url, expression)):
             problems.append(f"{where}: no series for {expression}")
     return problems
@@ -111,10 +112,12 @@ def _filled_in(expression: str) -> str:
     return expression
 
 
-def _without_series(url: str, where: str, expression: str, strict: bool) -> Iterator[str]:
+def _without_series(url: str, where: str, expression: str, strict: bool, without: Sequence[str]) -> Iterator[str]:
     """Evaluates an alert, and looks for the series that it selects from."""
     _query(url, expression)
     for selector in selectors(expression):
+        if selector.startswith(tuple(without)):
+            continue
         wanted = selector if strict else _of_any_event(selector)
         if wanted and not _query(url, wanted):
             yield f"{where}: no series for {wanted}"

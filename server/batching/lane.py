@@ -24,7 +24,7 @@ class Lane:
     version: int
     variants: Sequence[Variant]
     limits: BatchLimits
-    queue: RequestQueue
+    queue: RequestQueue[Request]
     running: int = 0
     """Batches whose runs have not finished."""
     served_s: float = 0.0

@@ -55,7 +55,12 @@ class Batch:
 
 
 def choose(
-    queue: RequestQueue, variants: Sequence[Variant], limits: BatchLimits, cores: int, now: float, max_age_s: float
+    queue: RequestQueue[Request],
+    variants: Sequence[Variant],
+    limits: BatchLimits,
+    cores: int,
+    now: float,
+    max_age_s: float,
 ) -> Batch | None:
     """The next batch from `queue`, which stays as it is; None where nothing waits.
 
@@ -75,7 +80,9 @@ def choose(
     return best
 
 
-def _fill(queue: RequestQueue, head: Request, variant: Variant, limits: BatchLimits, cores: int, now: float) -> Batch:
+def _fill(
+    queue: RequestQueue[Request], head: Request, variant: Variant, limits: BatchLimits, cores: int, now: float
+) -> Batch:
     """The batch around `head` on one variant; nobody joins who would make it too late for somebody in it."""
     layout, cost = variant.layout, variant.cost
     rows, tokens, longest = head.rows, head.tokens, head.length
@@ -114,7 +121,7 @@ def _left_s(request: Request, now: float) -> float:
     return math.inf if request.deadline is None else request.deadline - now
 
 
-def _candidates(queue: RequestQueue, head: Request, variant: Variant) -> Iterable[Request]:
+def _candidates(queue: RequestQueue[Request], head: Request, variant: Variant) -> Iterable[Request]:
     """In the order of service; where length matters the nearest first, of those whose turn is near.
 
     So nobody of an unusual length is passed over by all who come later, and choosing costs the same in a long queue.
@@ -124,7 +131,9 @@ def _candidates(queue: RequestQueue, head: Request, variant: Variant) -> Iterabl
     return sorted(islice(queue.company(head), WINDOW), key=lambda request: abs(request.length - head.length))
 
 
-def _wanted_tokens(queue: RequestQueue, head: Request, variant: Variant, limits: BatchLimits, cores: int) -> int:
+def _wanted_tokens(
+    queue: RequestQueue[Request], head: Request, variant: Variant, limits: BatchLimits, cores: int
+) -> int:
     """How large the batch should become: what runs best, unless the cores would rather share what waits."""
     typical = head.length if variant.layout.orders_by_length else max(1, queue.tokens // max(1, queue.rows))
     enough, best = variant.appetite(typical, limits)

@@ -14,12 +14,14 @@ from server.batching.lane import Lane
 from server.batching.observer import BatchingObserver, BatchRecord
 from server.batching.policy import PREDICTION_MARGIN, Batch, choose
 from server.batching.request import Answer, Request, RunTiming
+from server.batching.source import OwnRun, RunSource
 from server.batching.variant import Variant
 from server.batching.workers import Job, Workers
 from server.clock import Clock
 from server.errors import (
     DeadlineExpired,
     DeadlineUnreachable,
+    InferenceFailed,
     ModelNotReady,
     ServeError,
 )
@@ -60,12 +62,15 @@ class Scheduler:
         self._budget = budget
         self._clock = clock
         self._observer = observer
-        self._max_age_s = max_age_s
+        self.max_age_s = max_age_s
         self._inline_s = inline_s
         self._ahead = ahead
         self._lanes: set[Lane] = set()
         self._waiting: dict[Lane, None] = {}
         """Lanes with requests in their queues."""
+        self._sources: dict[RunSource, None] = {}
+        """Those that want a run; none of them is here while it has one."""
+        self._running_sources: set[RunSource] = set()
         self._served_s = 0.0
         """What the lane served last had had: a lane that wakes starts from here, and not from what it saved up."""
         self._ends: dict[int, tuple[float, int]] = {}
@@ -90,6 +95,20 @@ class Scheduler:
             await lane.idle.wait()
         self._lanes.discard(lane)
 
+    # --- sources of runs of their own -----------------------------------------------------------------------------
+
+    def wake(self, source: RunSource) -> None:
+        """Lets a source that had nothing to do have runs from now on; harmless where it has them."""
+        if source not in self._sources and source not in self._running_sources:
+            self._sources[source] = None
+            source.served_s = max(source.served_s, self._served_s)
+            self._dispatch_soon()
+
+    @property
+    def contended(self) -> bool:
+        """Whether a lane waits for cores: a source's run should then be short."""
+        return bool(self._waiting)
+
     # --- requests in and out --------------------------------------------------------------------------------------
 
     def submit(self, lane: Lane, request: Request) -> None:
@@ -105,7 +124,7 @@ class Scheduler:
             self._expire(lane)
         try:
             self._check_deadline(lane, request)
-            if not self._waiting and self._run_now(lane, request, variant):
+            if not (self._waiting or self._sources) and self._run_now(lane, request, variant):
                 return
             lane.queue.push(request)
         except ServeError as error:
@@ -155,6 +174,7 @@ class Scheduler:
         running += sum(batch.seconds for batch in self._made)
         own = lane.queue.ahead_s(priority) * lane.efficiency
         others = [other.queue.ahead_s() * other.efficiency for other in self._waiting if other is not lane]
+        others += [source.run_s * source.threads for source in self._sources]
         shared = sum(min(own + lane.run_s, other) for other in others)
         return (running + own + shared) / self._budget.cores
 
@@ -205,14 +225,21 @@ class Scheduler:
     def _dispatch(self) -> None:
         self._dispatch_due = False
         begin = now = self._clock.now()
-        while self._waiting and (self._budget.free or self._may_make_ahead()):
+        while (self._waiting or self._sources) and (self._budget.free or self._may_make_ahead()):
             if now - begin > INLINE_TURN_S:
                 self._dispatch_soon()
                 return
+            source = self._next_source()
+            if source is not None:
+                if not self._budget.take(source.threads):
+                    return  # as below; nor is a batch made ahead, which would take the core that comes free
+                self._run_source(source, now)
+                now = self._clock.now()
+                continue
             lane = self._next_lane()
             self._expire(lane)
             begin_at = now if self._budget.free else self._next_end(now)
-            batch = choose(lane.queue, lane.variants, lane.limits, self._budget.cores, begin_at, self._max_age_s)
+            batch = choose(lane.queue, lane.variants, lane.limits, self._budget.cores, begin_at, self.max_age_s)
             if batch is None:
                 self._rest(lane)
                 continue
@@ -244,6 +271,60 @@ class Scheduler:
         """When a core is predicted to be free for a batch made ahead now."""
         ends = sorted(end for end, _ in self._ends.values())
         return max(now, ends[min(len(self._made), len(ends) - 1)])
+
+    def _next_source(self) -> RunSource | None:
+        """The source whose turn it is; None where it is a lane's."""
+        if not self._sources:
+            return None
+        source = min(self._sources, key=lambda one: one.served_s)
+        if self._waiting and min(lane.served_s for lane in self._waiting) < source.served_s:
+            return None
+        return source
+
+    def _run_source(self, source: RunSource, now: float) -> None:
+        """Starts a source's next run, whose cores are taken."""
+        run = source.next_run(now)
+        del self._sources[source]
+        if run is None:
+            self._budget.give_back(source.threads)
+            return
+        self._running_sources.add(source)
+        self._ends[id(run)] = (now + run.seconds, source.threads)
+        source.served_s += run.seconds * source.threads
+        self._served_s = source.served_s
+        loop = asyncio.get_running_loop()
+
+        def tell(error: BaseException | None) -> None:
+            loop.call_soon_threadsafe(partial(self._finish_source, source, run, now, error))
+
+        def work() -> None:
+            try:
+                run.work()
+            except Exception as error:
+                tell(error)
+            else:
+                tell(None)
+
+        died = InferenceFailed("the run ended without an answer; the cause is in the server's log")
+        self._workers.submit(Job(run=work, died=lambda: tell(died)))
+
+    def _finish_source(self, source: RunSource, run: OwnRun, started: float, error: BaseException | None) -> None:
+        """Gives the cores back, lets the source see to its rows, and starts what comes next before anybody is told."""
+        self._budget.give_back(source.threads)
+        self._ends.pop(id(run), None)
+        self._follow_up()
+        spent_s = max(0.0, self._clock.now() - started)
+        source.served_s += (min(spent_s, ABSURD * run.seconds) - run.seconds) * source.threads
+        self._running_sources.discard(source)
+        self._sources[source] = None  # without waking: what it was owed when it took its turn it is still owed
+        after = None
+        if error is None:
+            after = run.done()
+        else:
+            run.failed(error)
+        self._dispatch()
+        if after is not None:
+            after()
 
     def _next_lane(self) -> Lane:
         least = min(lane.served_s for lane in self._waiting)
@@ -321,12 +402,8 @@ class Scheduler:
         self._budget.give_back(variant.threads)
         self._ends.pop(id(batch), None)
         lane.running -= 1
-        now = self._clock.now()
-        if self._made:  # whose worker has begun it by now, on the core that has just come free
-            following = self._made.popleft()
-            self._budget.take(following.variant.threads)
-            self._ends[id(following)] = (now + following.seconds, following.variant.threads)
-        run_s = max(0.0, now - started)
+        self._follow_up()
+        run_s = max(0.0, self._clock.now() - started)
         # What failed, and was then run one by one, is paid for as well.
         spent_s = (run_s if outcome.failed else outcome.cost_s) or batch.seconds
         lane.served_s += (min(spent_s, ABSURD * batch.seconds) - batch.seconds) * variant.threads
@@ -352,6 +429,12 @@ class Scheduler:
                 cost_s=outcome.cost_s,
             )
         )
+
+    def _follow_up(self) -> None:
+        """A core has come free: a batch that was made ahead has it, and its worker has begun it by now."""
+        while self._made and self._budget.take(self._made[0].variant.threads):
+            following = self._made.popleft()
+            self._ends[id(following)] = (self._clock.now() + following.seconds, following.variant.threads)
 
     def _answer(self, lane: Lane, batch: Batch, started: float, outcome: Outcome) -> None:
         rows = sum(request.rows for request in batch.requests)

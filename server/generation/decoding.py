@@ -72,6 +72,8 @@ class Decoding:
                     yield name, f"{name} says how tokens are drawn; with temperature 0 none is: set a temperature"
         if self.num_beams > 1 and self.samples:
             yield "num_beams", "beam search and sampling exclude each other: set temperature to 0, or num_beams to 1"
+        if self.num_beams > 1 and self.stop:
+            yield "stop", "stop strings end one text; with beams several are followed at once"
         if self.num_sequences > self.num_beams:
             yield "num_sequences", f"num_sequences is {self.num_sequences}; num_beams allows {self.num_beams}"
         if self.length_penalty != 1.0 and self.num_beams == 1:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from server.batching.variant import Variant
 from server.codecs import Codec
+from server.loading.generation.loaded import LoadedGeneration
 from server.manifest import Precision
 from server.runtime.precision import PrecisionError
 from server.runtime.session import Session
@@ -46,3 +47,7 @@ class LoadedVersion:
         """Gives the sessions' memory back; runs in flight finish first."""
         for session in self.sessions:
             session.close()
+
+
+Loaded = LoadedVersion | LoadedGeneration
+"""What loading gives: a version that answers at once, or one that writes token by token."""

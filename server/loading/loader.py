@@ -14,8 +14,9 @@ from server.codecs.codec import CodecLimits
 from server.errors import ArtifactCorrupt, ModelNotReady, ServeError
 from server.loading.cost_cache import CostCache
 from server.loading.costs import Costs
+from server.loading.generation.loading import GenerationLoader
 from server.loading.invariance import depends_on_company
-from server.loading.loaded import LoadedVersion
+from server.loading.loaded import Loaded, LoadedVersion
 from server.loading.samples import Samples
 from server.loading.threads import ThreadPlan
 from server.loading.variants import Opened, Opener, graphs_of
@@ -23,7 +24,7 @@ from server.manifest import GraphSpec, Manifest, Precision
 from server.runtime.golden import GoldenRow, read_golden, replay
 from server.runtime.precision import PrecisionError, measure_error
 from server.runtime.providers import choose_execution
-from server.settings import BatchingSettings, RuntimeSettings
+from server.settings import BatchingSettings, GenerationSettings, RuntimeSettings
 from server.store.bundle import Bundle, open_bundle
 
 log = logging.getLogger(__name__)
@@ -37,16 +38,19 @@ class Loader:
     max_bundle_bytes: int
     limits: CodecLimits
     batching: BatchingSettings
+    generation: GenerationSettings
     runtime: RuntimeSettings
     cores: int
 
-    def load(self, model: str, version: int) -> LoadedVersion:
+    def load(self, model: str, version: int) -> Loaded:
         """Verifies the bundle, opens its graphs and codec, replays its golden rows and measures what runs cost.
 
         Raises ArtifactCorrupt, with the reason, where any of it fails; ModelNotReady where the settings ask for
         a precision that this host cannot compute in.
         """
         bundle = open_bundle(self.store, model, version, max_bytes=self.max_bundle_bytes)
+        if bundle.manifest.generation is not None:
+            return GenerationLoader(self.limits, self.batching, self.runtime, self.generation, self.cores).load(bundle)
         codec = build_codec(bundle.manifest.codec, bundle.directory, self.limits) if bundle.manifest.codec else None
         return _Loading(self, bundle).load(codec)
 

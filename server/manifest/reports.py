@@ -23,15 +23,17 @@ class QualityDrop(Frozen):
     metric: str
     source_value: float
     value: float
-    """The lower of what it reached with rows alone and with rows in batches of mixed lengths."""
+    """The worse of what it reached with rows alone and with rows in batches of mixed lengths."""
     largest_drop: float = Field(ge=0)
-    """How far below `source_value` it may be, in units of the metric; publishing more is refused."""
+    """How much worse than `source_value` it may be, in units of the metric; publishing more is refused."""
     examples: int = Field(ge=1)
+    higher_is_better: bool = True
+    """Of the metric, as in `QualityReport`."""
 
     @property
     def drop(self) -> float:
         """What was lost; negative where something was gained."""
-        return self.source_value - self.value
+        return self.source_value - self.value if self.higher_is_better else self.value - self.source_value
 
     @property
     def excessive(self) -> bool:
@@ -77,9 +79,16 @@ class QualityReport(Frozen):
     metric: str
     value: float
     required: float
-    """Publishing below this is refused."""
+    """Publishing what is worse than this is refused."""
     examples: int = Field(ge=1)
     baseline: Baseline | None = None
+    higher_is_better: bool = True
+    """Of the metric; false where it counts errors or bits."""
+
+    @property
+    def met(self) -> bool:
+        """Whether the value is as good as required; one that is no number is not."""
+        return self.value >= self.required if self.higher_is_better else self.value <= self.required
 
 
 class DataProvenance(Frozen):

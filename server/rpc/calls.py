@@ -5,9 +5,9 @@ come in unparsed, so that an undecodable message is our INVALID_ARGUMENT and not
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NoReturn, Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import grpc
 from google.protobuf.message import Message
@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from server.clock import Clock
 from server.errors import NotImplementedHere, ServerDraining
 from server.rpc.call import Call, CallObserver, Kind, ended_by
-from server.rpc.incoming import REQUEST_ID_HEADER, Request, RequestIds, header, header_id, parse
+from server.rpc.incoming import REQUEST_ID_HEADER, Asked, Request, RequestIds, header, header_id, parse
 from server.rpc.status import RichStatus, rich_status
 from server.rpc.streams import RequestStream
 from server.rpc.unsent import Unsent
@@ -34,9 +34,18 @@ class Draining(Protocol):
 
 
 Handler = Callable[[Any, Call], Awaitable[Message]]
-StreamHandler = Callable[[Any, Call], AsyncIterator[Message]]
+StreamHandler = Callable[[Any, Call], AsyncGenerator[Message, None]]
+"""Closed as soon as its call ends, also where it waits for nothing."""
 Refusal = Callable[[Any, RichStatus], Message]
 """Makes the reply to one request of a stream that was refused; the request is None where its bytes were unusable."""
+
+
+class Many(NamedTuple):
+    """What answers a request of a stream by many replies."""
+
+    takes: Callable[[Any], bool]
+    """Whether a request is answered so; must not raise."""
+    handler: StreamHandler
 
 
 class _StreamEnded(Exception):
@@ -124,8 +133,9 @@ class Calls:
             self._begin(kind)
             try:
                 self._check_open(kind)
-                async for reply in handler(_parse(request_type, content, call), call):
-                    await context.write(reply.SerializeToString())
+                async with aclosing(handler(_parse(request_type, content, call), call)) as replies:
+                    async for reply in replies:
+                        await context.write(reply.SerializeToString())
             except BaseException as error:  # the boundary
                 self._end(kind, call, error)
                 await _abort(context, call, error)
@@ -144,9 +154,11 @@ class Calls:
         *,
         max_requests: int,
         strict_header: str,
+        many: Many | None = None,
     ) -> "grpc.RpcMethodHandler[bytes, bytes]":
         """A method of a stream of requests, each counted and answered as a call of its own, in their order.
 
+        Requests that `many` takes are answered by as many replies as it gives, which wait for no other request's.
         A request that fails is answered by what `refusal` makes of it, and the stream goes on; where the caller has
         set `strict_header` to `true`, the stream ends with the status instead. At most `max_requests` are in flight.
         """
@@ -156,31 +168,52 @@ class Calls:
             opened = self._open(context)
             strict = header(context.invocation_metadata(), strict_header).lower() == "true"
 
-            async def answer(content: bytes) -> bytes:
-                call = Call(opened.request_id, self._clock.now(), opened.deadline)
-                request = None
+            def refused(request: Message | None, call: Call, error: BaseException) -> bytes:
+                """Counts a failure, and makes the reply; raises where it must end the stream."""
+                self._end(kind, call, error)
+                if not isinstance(error, Exception):
+                    raise error
+                status = rich_status(error, call.request_id)
+                if strict:
+                    raise _StreamEnded(status) from error
+                return refusal(request, status).SerializeToString()
+
+            async def one(asked: Asked[Request], call: Call) -> bytes:
                 self._begin(kind)
                 try:
-                    request = _parse(request_type, content, call)
-                    reply = (await handler(request, call)).SerializeToString()
+                    reply = (await handler(_taken(asked, call), call)).SerializeToString()
                 except BaseException as error:  # the boundary: one request's failure is not its neighbours'
-                    self._end(kind, call, error)
-                    if not isinstance(error, Exception):
-                        raise
-                    status = rich_status(error, call.request_id)
-                    if strict:
-                        raise _StreamEnded(status) from error
-                    return refusal(request, status).SerializeToString()
+                    return refused(asked.request, call, error)
                 self._end(kind, call)
                 return reply
+
+            async def several(asked: Asked[Request], call: Call, handle: StreamHandler) -> AsyncGenerator[bytes, None]:
+                self._begin(kind)
+                try:
+                    async with aclosing(handle(_taken(asked, call), call)) as replies:
+                        async for reply in replies:
+                            yield reply.SerializeToString()
+                except BaseException as error:  # the boundary
+                    last = refused(asked.request, call, error)
+                else:
+                    self._end(kind, call)
+                    return
+                yield last
+
+            def answer(content: bytes) -> Coroutine[Any, Any, bytes] | AsyncGenerator[bytes, None]:
+                call = Call(opened.request_id, self._clock.now(), opened.deadline)
+                asked = Asked.read(request_type, content)
+                if many is not None and asked.request is not None and many.takes(asked.request):
+                    return several(asked, call, many.handler)
+                return one(asked, call)
 
             try:
                 if self._lifecycle.draining:
                     # Python's asyncio clients report a stream that ends before their first message as INTERNAL.
                     await anext(requests, None)
-                    refused = _draining()
-                    self._tell(kind, opened, refused)
-                    raise refused
+                    problem = _draining()
+                    self._tell(kind, opened, problem)
+                    raise problem
                 with self._streaming(RequestStream(requests, context.write, answer, max_requests)) as stream:
                     await stream.serve()
             except BaseException as error:  # the boundary
@@ -249,10 +282,21 @@ class Calls:
 def _parse(request_type: type[Request], content: bytes, call: Call) -> Request:
     """The message; the id that it carries, if any, becomes the call's. Raises what `parse` raises."""
     request, own_id = parse(request_type, content)
+    _name(call, own_id)
+    return request
+
+
+def _taken(asked: Asked[Request], call: Call) -> Request:
+    """The message, as `_parse` gives it; in the task that answers it, so that its id is that task's alone."""
+    request = asked.message()
+    _name(call, asked.own_id)
+    return request
+
+
+def _name(call: Call, own_id: str) -> None:
     if own_id:
         call.request_id = own_id
         set_request_id(own_id)
-    return request
 
 
 def _draining() -> ServerDraining:

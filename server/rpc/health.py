@@ -4,7 +4,7 @@ The library's own asyncio servicer loses the other watchers of a service when on
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 
 import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -55,7 +55,7 @@ class Health:
             raise ModelNotFound(f"neither a service nor a model is named {shown(request.service)}")
         return HealthCheckResponse(status=status)
 
-    async def watch(self, request: HealthCheckRequest, _: Call) -> AsyncIterator[HealthCheckResponse]:
+    async def watch(self, request: HealthCheckRequest, _: Call) -> AsyncGenerator[HealthCheckResponse, None]:
         """The state now and whenever it changes; a name that is unknown may become known."""
         told: int | None = None
         while True:

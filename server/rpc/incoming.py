@@ -2,13 +2,14 @@
 
 import secrets
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from itertools import count
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from server.errors import MalformedMessage, ParameterInvalid
+from server.errors import MalformedMessage, ParameterInvalid, ServeError
 
 REQUEST_ID_HEADER = "x-request-id"
 MAX_REQUEST_ID_CHARACTERS = 128
@@ -43,6 +44,29 @@ def parse(request_type: type[Request], content: bytes) -> tuple[Request, str]:
     if own_id and not valid_request_id(own_id):
         raise ParameterInvalid(f"a request id is at most {MAX_REQUEST_ID_CHARACTERS} printable ASCII characters")
     return request, own_id
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Generic[Request]):
+    """One request of a stream: what its bytes held, or why they cannot be used."""
+
+    request: Request | None
+    own_id: str = ""
+    problem: ServeError | None = None
+
+    @classmethod
+    def read(cls, request_type: type[Request], content: bytes) -> "Asked[Request]":
+        """Parses; what `parse` raises is kept for `message`."""
+        try:
+            return cls(*parse(request_type, content))
+        except ServeError as error:
+            return cls(None, problem=error)
+
+    def message(self) -> Request:
+        """The message. Raises what `parse` raised."""
+        if self.request is None:
+            raise self.problem or MalformedMessage("the request could not be read")
+        return self.request
 
 
 def header(headers: Headers | None, name: str) -> str:

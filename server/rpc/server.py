@@ -45,7 +45,7 @@ class RpcServer:
         self._server.add_generic_rpc_handlers(
             (
                 self._open_inference.handler(self._calls),
-                AttendantService(registry, settings.security, clock, observer).handler(self._calls),
+                AttendantService(registry, settings, clock, observer).handler(self._calls),
                 self._health.handler(self._calls),
             )
         )

@@ -156,6 +156,29 @@ class Session:
             answers[name] = bytes_of(answers[name])
         return answers
 
+    def binding(self) -> Any:
+        """The runtime's table of what a run reads and writes, empty; `server.runtime.binding` fills it.
+
+        Raises InferenceFailed if the session is closed.
+        """
+        if self._session is None:
+            raise InferenceFailed("the session is closed")
+        return self._session.io_binding()
+
+    def run_bound(self, binding: Any, options: onnxruntime.RunOptions) -> None:
+        """Computes on what `binding` holds; blocks, and holds no lock while it does. Raises InferenceFailed."""
+        session = self._session
+        if session is None:
+            raise InferenceFailed("the session is closed")
+        self._running.add(options)
+        try:
+            session.run_with_iobinding(binding, options)
+        except Exception as error:
+            logger.error("ONNX Runtime failed: %s", error)
+            raise InferenceFailed("the model failed on this input; the cause is in the server's log") from error
+        finally:
+            self._running.discard(options)
+
     def stop_runs(self) -> None:
         """Ends the runs in flight with InferenceFailed as soon as the operator that computes now has finished."""
         for options in list(self._running):

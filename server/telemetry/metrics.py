@@ -13,8 +13,10 @@ from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
 from server.batching.observer import BatchRecord
+from server.generation.observer import GenerationState, LeaveReason, StepRecord
 from server.loading.loaded import LoadedVersion
 from server.telemetry.engine import Cores, EngineCollector
+from server.telemetry.generation import GenerationCollector, GenerationCounter
 from server.telemetry.live import LiveCollector, StoreView
 from server.telemetry.series import Counts, Distributions
 from server.telemetry.served import QueueLevel, ServedVersion
@@ -28,7 +30,7 @@ _LOAD_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
 class Metrics:
-    """Observes calls, batches and the registry, and renders what it saw."""
+    """Observes calls, batches, generation and the registry, and renders what it saw."""
 
     def __init__(
         self, *, version: str = UNKNOWN, runtime: str = UNKNOWN, settings: Mapping[str, str] = NO_SETTINGS
@@ -63,12 +65,17 @@ class Metrics:
         self._loaded: Callable[[], Iterable[LoadedVersion]] = tuple
         self._cores: Callable[[], Cores] = Cores
         self.registry.register(EngineCollector(lambda: self._loaded(), lambda: self._cores()))
+        self._generation = GenerationCounter(self._traffic.labels)
+        self._generating: Callable[[], Iterable[GenerationState]] = tuple
+        self.registry.register(self._generation)
+        self.registry.register(GenerationCollector(lambda: self._generating()))
         ProcessCollector(registry=self.registry)
 
     # --- wiring ---------------------------------------------------------------------------------------------------
 
     def track(self, model: str, version: int, statistics: ModelStatistics, queue: QueueLevel) -> None:
         """Gives a version series of its own, until `version_unloaded`; its statistics are kept from here."""
+        self._generation.settle()  # what was told so far belongs to what served so far
         self._traffic.track(ServedVersion(model, version, statistics, queue))
 
     def watch_in_flight(self, in_flight: Callable[[], int]) -> None:
@@ -78,6 +85,10 @@ class Metrics:
     def watch_engine(self, loaded: Callable[[], Iterable[LoadedVersion]], cores: Callable[[], Cores]) -> None:
         """Tells where to read which versions are open and how many cores compute; called from the exposing thread."""
         self._loaded, self._cores = loaded, cores
+
+    def watch_generation(self, generating: Callable[[], Iterable[GenerationState]]) -> None:
+        """Tells where to read the slots of each version that generates; called from the exposing thread."""
+        self._generating = generating
 
     def show_store(self, states: Iterable[tuple[str, int, str]], *, ready: bool) -> None:
         """Takes the (model, version, state) of every version, and whether the server takes requests, at each change."""
@@ -129,4 +140,35 @@ class Metrics:
 
     def version_unloaded(self, model: str, version: int) -> None:
         """A version stopped serving: its series go."""
-        self._traffic.forget(model, version)
+        self._generation.settle()
+        self._generation.forget(self._traffic.forget(model, version))
+
+    # --- generation -----------------------------------------------------------------------------------------------
+
+    def step_ran(self, record: StepRecord) -> None:
+        """A session of a generative model has run, well or not."""
+        self._generation.step_ran(record)
+
+    def joined(self, model: str, version: int, queue_s: float) -> None:
+        """A generation took its slots."""
+        self._generation.joined(model, version, queue_s)
+
+    def left(self, model: str, version: int, reason: LeaveReason, steps_saved: int = 0) -> None:
+        """A generation ended."""
+        self._generation.left(model, version, reason, steps_saved)
+
+    def first_token(self, model: str, version: int, seconds: float) -> None:
+        """A generation's first token was there."""
+        self._generation.first_token(model, version, seconds)
+
+    def finished(self, model: str, version: int, prompt_tokens: int, tokens: int, seconds_per_token: float) -> None:
+        """A generation ended well."""
+        self._generation.finished(model, version, prompt_tokens, tokens, seconds_per_token)
+
+    def paused(self, model: str, version: int) -> None:
+        """A generation is no longer stepped, because its reader is behind."""
+        self._generation.paused(model, version)
+
+    def resumed(self, model: str, version: int) -> None:
+        """It is stepped again."""
+        self._generation.resumed(model, version)

@@ -120,8 +120,11 @@ class Traffic:
         version.statistics.read_after(self.settle)
         self._serve({**self.served, (version.model, version.version): version})
 
-    def forget(self, model: str, version: int) -> None:
-        """Takes a version's series away, and with a model's last version those of its unknown ones."""
+    def forget(self, model: str, version: int) -> list[tuple[str, str]]:
+        """Takes a version's series away, and with a model's last version those of its unknown ones.
+
+        Gives the labels (model, version) that have gone, for others whose series stand under them.
+        """
         self._serve({key: served for key, served in self.served.items() if key != (model, version)})
         gone = [(model, str(version))]
         if all(name != model for name, _ in self.served):
@@ -129,6 +132,7 @@ class Traffic:
         for series in self._series:
             for owner in gone:
                 series.forget(*owner)
+        return gone
 
     def serving(self) -> Iterable[ServedVersion]:
         """What serves; may be asked from another thread."""
@@ -140,7 +144,7 @@ class Traffic:
         self._calls.clear()
         self._batches.clear()
 
-    def _labels(self, model: str, version: int) -> tuple[str, str]:
+    def labels(self, model: str, version: int) -> tuple[str, str]:
         """Names only what serves: neither callers nor stragglers of an unloaded version can make series."""
         if (model, version) in self.served:
             return model, str(version)
@@ -160,11 +164,11 @@ class Traffic:
 
     def request_dropped(self, model: str, version: int, reason: str) -> None:
         """A request left the queue unserved."""
-        self._dropped.of(*self._labels(model, version), reason).add()
+        self._dropped.of(*self.labels(model, version), reason).add()
 
     def attention_requested(self, model: str, version: int) -> None:
         """A call asked for attention."""
-        self._attention.of(*self._labels(model, version)).add()
+        self._attention.of(*self.labels(model, version)).add()
 
     # --- counting -------------------------------------------------------------------------------------------------
 
@@ -205,7 +209,7 @@ class Traffic:
 
     def _find_calls(self, service: str, method: str, model: str, version: int, reason: str) -> _Calls:
         about_a_model = _about_a_model(service, method)
-        labels = self._labels(model, version) if about_a_model else (NO_MODEL, NO_MODEL)
+        labels = self.labels(model, version) if about_a_model else (NO_MODEL, NO_MODEL)
         served = self.served.get((model, version)) if _infers(service, method) else None
         calls = _Calls(
             seconds=self._request_s.of(*labels, method),
@@ -217,7 +221,7 @@ class Traffic:
         return calls
 
     def _find_batches(self, record: BatchRecord) -> _Batches:
-        labels = self._labels(record.model, record.version)
+        labels = self.labels(record.model, record.version)
         served = self.served.get((record.model, record.version))
         batches = _Batches(
             queue_s=self._queue_s.of(*labels),

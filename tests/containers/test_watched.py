@@ -10,6 +10,9 @@ import pytest
 from deploy.prometheus.expressions import expressions, missing
 from tests.containers.conftest import PATIENCE_S, SERVERS
 
+UNWATCHED = ("attendant_generation_",)
+"""The stack's store has no model that writes token by token."""
+
 
 @pytest.fixture
 def prometheus(stack) -> str:
@@ -29,7 +32,7 @@ def test_every_replica_is_a_target_that_is_up(stack, prometheus):
 def test_every_expression_of_dashboards_and_alerts_has_an_answer(prometheus, address, digit, fact):
     deadline = time.monotonic() + PATIENCE_S
     with attendant.Client(address) as client:
-        while (problems := missing(prometheus)) and time.monotonic() < deadline:
+        while (problems := missing(prometheus, without=UNWATCHED)) and time.monotonic() < deadline:
             for _ in range(20):
                 client.classify("digits", digit, attention=True)
     assert problems == []

@@ -9,6 +9,7 @@ from prometheus_client import Metric
 
 from server.batching.observer import BatchRecord
 from server.batching.queue import RequestQueue
+from server.generation.observer import GenerationState, LeaveReason, RunKind, StepRecord
 from server.runtime.precision import PrecisionError
 from server.store.bundle import Bundle
 from server.telemetry.engine import Cores
@@ -64,6 +65,7 @@ def families() -> list[Metric]:
     metrics.attention_requested("m", 1)
     metrics.version_loaded("m", 1, 0.1)
     metrics.version_refused("m", 1, "ARTIFACT_CORRUPT")
+    generate(metrics)
     model = echo_model(Datatype.FP32, "m")
     bundle = Bundle("m", 1, Path(), model.manifest, (), verified=True, graph_directory=Path())
     loaded = replace(
@@ -71,6 +73,18 @@ def families() -> list[Metric]:
     )
     metrics.watch_engine(lambda: [loaded], lambda: Cores(2, 1))
     return list(metrics.registry.collect())
+
+
+def generate(metrics: Metrics) -> None:
+    for failed in (False, True):
+        metrics.step_ran(StepRecord("m", 1, RunKind.STEP, 1, 1, 0.1, variant="fp32", failed=failed))
+    metrics.joined("m", 1, 0.1)
+    metrics.paused("m", 1)
+    metrics.resumed("m", 1)
+    metrics.first_token("m", 1, 0.1)
+    metrics.finished("m", 1, 3, 2, 0.1)
+    metrics.left("m", 1, LeaveReason.END)
+    metrics.watch_generation(lambda: [GenerationState("m", 1)])
 
 
 def exposed_name(family: Metric) -> str:
@@ -101,6 +115,11 @@ def test_labels_are_those_of_the_page(families: list[Metric]) -> None:
         assert family.samples, f"{family.name} was not exercised"
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
         assert page[exposed_name(family)][1] == labels, family.name
+
+
+def test_every_way_that_a_generation_ends_and_every_kind_of_run_is_told() -> None:
+    for told in (*LeaveReason, *RunKind):
+        assert f"`{told.value}`" in PAGE
 
 
 def test_names_in_the_queries_exist() -> None:

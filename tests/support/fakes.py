@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from server.batching.collate import PaddedRows
 from server.batching.cost import ROUGH, Cost
 from server.batching.observer import BatchRecord
 from server.batching.scheduler import Scheduler
+from server.batching.servable import Batched
 from server.batching.variant import Variant
 from server.batching.workers import WorkerThreads
 from server.clock import MonotonicClock
@@ -132,9 +133,15 @@ class Served:
 
 @asynccontextmanager
 async def serving_fakes(
-    models: Sequence[FakeModel], directory: Path, settings: Settings | None = None
+    models: Sequence[FakeModel],
+    directory: Path,
+    settings: Settings | None = None,
+    write: Callable[[LoadedVersion, Executor], Servable] | None = None,
 ) -> AsyncIterator[Served]:
-    """Serves the models over real gRPC on a free port; `directory` takes the tokenizer."""
+    """Serves the models over real gRPC on a free port; `directory` takes the tokenizer.
+
+    `write` serves those whose manifests say that they write.
+    """
     settings = settings or make_settings()
     ledger, clock = Ledger(), MonotonicClock()
     with ThreadPoolExecutor(2) as executor:
@@ -145,7 +152,11 @@ async def serving_fakes(
             directory,
             settings,
             ledger,
-            lambda one: Servable(one, scheduler, executor, clock, settings.batching),
+            lambda one: (
+                write(one, executor)
+                if write is not None and one.bundle.manifest.generation is not None
+                else Batched(one, scheduler, executor, clock, settings.batching)
+            ),
         )
         await registry.start()
         rpc = RpcServer(registry, settings, ledger, clock)

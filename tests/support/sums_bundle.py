@@ -12,7 +12,7 @@ from server import packed
 from server.codecs.codec import CodecLimits
 from server.loading.loader import Loader
 from server.manifest import FixedAxis, GraphSpec, InputSpec, LengthAxis, OutputSpec, RowAxis
-from server.settings import BatchingSettings, RuntimeSettings
+from server.settings import BatchingSettings, GenerationSettings, RuntimeSettings
 from server.tensors import Datatype
 from tests.support.artifacts import OPSET, graph_bytes, write_signed
 
@@ -109,6 +109,7 @@ def loader_of(store: Path, cores: int = 1, batching: Mapping[str, Any] | None = 
         max_bundle_bytes=2**20,
         limits=CodecLimits(),
         batching=BatchingSettings(**(batching or {})),
+        generation=GenerationSettings(),
         runtime=RuntimeSettings(**{"calibration_s": 0, **runtime}),
         cores=cores,
     )

@@ -7,6 +7,7 @@ import typer
 
 from attendant.cli.attend import attend
 from attendant.cli.classify import classify
+from attendant.cli.generate import generate
 from attendant.cli.health import health
 
 app = typer.Typer(
@@ -18,4 +19,5 @@ app = typer.Typer(
 )
 app.command()(attend)
 app.command()(classify)
+app.command()(generate)
 app.command()(health)

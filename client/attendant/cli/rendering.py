@@ -22,6 +22,12 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
+def title(text: str) -> str:
+    """`text` as a heading: printable, and cut where it is long."""
+    shown = printable(text)
+    return shown if len(shown) <= _TITLE_WIDTH else shown[: _TITLE_WIDTH - 1] + "…"
+
+
 def print_result(result: ClassifyResult, names: Sequence[str], texts: Sequence[str | None], attention: bool) -> None:
     """Prints a table of labels for each input and, with `attention`, of the words that were looked at.
 
@@ -90,10 +96,9 @@ def _plain_map(attention: AttentionMap, text: str | None) -> dict[str, Any]:
 
 
 def _one(result: Classification, name: str, text: str | None, attention: bool) -> RenderableType:
-    title = printable(name)
     parts: list[RenderableType] = [
         Text(""),
-        Text(title if len(title) <= _TITLE_WIDTH else title[: _TITLE_WIDTH - 1] + "…", style="bold"),
+        Text(title(name), style="bold"),
         _bars("label", [(label.name, label.score) for label in result.labels], most=1.0),
     ]
     if result.truncation is not None and result.truncation.truncated:

@@ -24,15 +24,16 @@ _sym_db = _symbol_database.Default()
 
 from attendant.v1 import attend_pb2 as attendant_dot_v1_dot_attend__pb2
 from attendant.v1 import classify_pb2 as attendant_dot_v1_dot_classify__pb2
+from attendant.v1 import generate_pb2 as attendant_dot_v1_dot_generate__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$attendant/v1/attendant_service.proto\x12\x0c\x61ttendant.v1\x1a\x19\x61ttendant/v1/attend.proto\x1a\x1b\x61ttendant/v1/classify.proto2\xa2\x01\n\x10\x41ttendantService\x12I\n\x08\x43lassify\x12\x1d.attendant.v1.ClassifyRequest\x1a\x1e.attendant.v1.ClassifyResponse\x12\x43\n\x06\x41ttend\x12\x1b.attendant.v1.AttendRequest\x1a\x1c.attendant.v1.AttendResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$attendant/v1/attendant_service.proto\x12\x0c\x61ttendant.v1\x1a\x19\x61ttendant/v1/attend.proto\x1a\x1b\x61ttendant/v1/classify.proto\x1a\x1b\x61ttendant/v1/generate.proto2\xcc\x02\n\x10\x41ttendantService\x12I\n\x08\x43lassify\x12\x1d.attendant.v1.ClassifyRequest\x1a\x1e.attendant.v1.ClassifyResponse\x12\x43\n\x06\x41ttend\x12\x1b.attendant.v1.AttendRequest\x1a\x1c.attendant.v1.AttendResponse\x12I\n\x08Generate\x12\x1d.attendant.v1.GenerateRequest\x1a\x1e.attendant.v1.GenerateResponse\x12]\n\x0eGenerateStream\x12#.attendant.v1.GenerateStreamRequest\x1a$.attendant.v1.GenerateStreamResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'attendant.v1.attendant_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ATTENDANTSERVICE']._serialized_start=111
-  _globals['_ATTENDANTSERVICE']._serialized_end=273
+  _globals['_ATTENDANTSERVICE']._serialized_start=140
+  _globals['_ATTENDANTSERVICE']._serialized_end=472
 # @@protoc_insertion_point(module_scope)

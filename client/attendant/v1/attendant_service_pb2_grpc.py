@@ -5,6 +5,7 @@ import warnings
 
 from attendant.v1 import attend_pb2 as attendant_dot_v1_dot_attend__pb2
 from attendant.v1 import classify_pb2 as attendant_dot_v1_dot_classify__pb2
+from attendant.v1 import generate_pb2 as attendant_dot_v1_dot_generate__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
@@ -47,6 +48,16 @@ class AttendantServiceStub:
                 request_serializer=attendant_dot_v1_dot_attend__pb2.AttendRequest.SerializeToString,
                 response_deserializer=attendant_dot_v1_dot_attend__pb2.AttendResponse.FromString,
                 _registered_method=True)
+        self.Generate = channel.unary_unary(
+                '/attendant.v1.AttendantService/Generate',
+                request_serializer=attendant_dot_v1_dot_generate__pb2.GenerateRequest.SerializeToString,
+                response_deserializer=attendant_dot_v1_dot_generate__pb2.GenerateResponse.FromString,
+                _registered_method=True)
+        self.GenerateStream = channel.unary_stream(
+                '/attendant.v1.AttendantService/GenerateStream',
+                request_serializer=attendant_dot_v1_dot_generate__pb2.GenerateStreamRequest.SerializeToString,
+                response_deserializer=attendant_dot_v1_dot_generate__pb2.GenerateStreamResponse.FromString,
+                _registered_method=True)
 
 
 class AttendantServiceServicer:
@@ -68,6 +79,20 @@ class AttendantServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Generate(self, request, context):
+        """Writes a text for each input, token by token, with the attention behind each token where asked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GenerateStream(self, request, context):
+        """Writes a text for one input and sends it as it comes into being.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AttendantServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -80,6 +105,16 @@ def add_AttendantServiceServicer_to_server(servicer, server):
                     servicer.Attend,
                     request_deserializer=attendant_dot_v1_dot_attend__pb2.AttendRequest.FromString,
                     response_serializer=attendant_dot_v1_dot_attend__pb2.AttendResponse.SerializeToString,
+            ),
+            'Generate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Generate,
+                    request_deserializer=attendant_dot_v1_dot_generate__pb2.GenerateRequest.FromString,
+                    response_serializer=attendant_dot_v1_dot_generate__pb2.GenerateResponse.SerializeToString,
+            ),
+            'GenerateStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.GenerateStream,
+                    request_deserializer=attendant_dot_v1_dot_generate__pb2.GenerateStreamRequest.FromString,
+                    response_serializer=attendant_dot_v1_dot_generate__pb2.GenerateStreamResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -138,6 +173,60 @@ class AttendantService:
             '/attendant.v1.AttendantService/Attend',
             attendant_dot_v1_dot_attend__pb2.AttendRequest.SerializeToString,
             attendant_dot_v1_dot_attend__pb2.AttendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Generate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/attendant.v1.AttendantService/Generate',
+            attendant_dot_v1_dot_generate__pb2.GenerateRequest.SerializeToString,
+            attendant_dot_v1_dot_generate__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GenerateStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/attendant.v1.AttendantService/GenerateStream',
+            attendant_dot_v1_dot_generate__pb2.GenerateStreamRequest.SerializeToString,
+            attendant_dot_v1_dot_generate__pb2.GenerateStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

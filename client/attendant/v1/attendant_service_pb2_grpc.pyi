@@ -5,6 +5,7 @@ from typing import Any, overload, type_check_only
 
 from attendant.v1 import attend_pb2
 from attendant.v1 import classify_pb2
+from attendant.v1 import generate_pb2
 import grpc
 import grpc.aio
 
@@ -15,15 +16,21 @@ class AttendantServiceStub:
     def __new__(cls, channel: grpc.aio.Channel) -> AttendantServiceAsyncStub: ...
     Classify: grpc.UnaryUnaryMultiCallable[classify_pb2.ClassifyRequest, classify_pb2.ClassifyResponse]
     Attend: grpc.UnaryUnaryMultiCallable[attend_pb2.AttendRequest, attend_pb2.AttendResponse]
+    Generate: grpc.UnaryUnaryMultiCallable[generate_pb2.GenerateRequest, generate_pb2.GenerateResponse]
+    GenerateStream: grpc.UnaryStreamMultiCallable[generate_pb2.GenerateStreamRequest, generate_pb2.GenerateStreamResponse]
 
 @type_check_only
 class AttendantServiceAsyncStub(AttendantServiceStub):
     Classify: grpc.aio.UnaryUnaryMultiCallable[classify_pb2.ClassifyRequest, classify_pb2.ClassifyResponse]  # type: ignore[assignment]
     Attend: grpc.aio.UnaryUnaryMultiCallable[attend_pb2.AttendRequest, attend_pb2.AttendResponse]  # type: ignore[assignment]
+    Generate: grpc.aio.UnaryUnaryMultiCallable[generate_pb2.GenerateRequest, generate_pb2.GenerateResponse]  # type: ignore[assignment]
+    GenerateStream: grpc.aio.UnaryStreamMultiCallable[generate_pb2.GenerateStreamRequest, generate_pb2.GenerateStreamResponse]  # type: ignore[assignment]
 
 class AttendantServiceServicer:
     def Classify(self, request: classify_pb2.ClassifyRequest, context: Any) -> classify_pb2.ClassifyResponse | Awaitable[classify_pb2.ClassifyResponse]: ...
     def Attend(self, request: attend_pb2.AttendRequest, context: Any) -> attend_pb2.AttendResponse | Awaitable[attend_pb2.AttendResponse]: ...
+    def Generate(self, request: generate_pb2.GenerateRequest, context: Any) -> generate_pb2.GenerateResponse | Awaitable[generate_pb2.GenerateResponse]: ...
+    def GenerateStream(self, request: generate_pb2.GenerateStreamRequest, context: Any) -> Iterator[generate_pb2.GenerateStreamResponse] | AsyncIterator[generate_pb2.GenerateStreamResponse]: ...
 
 def add_AttendantServiceServicer_to_server(
     servicer: AttendantServiceServicer, server: grpc.Server | grpc.aio.Server

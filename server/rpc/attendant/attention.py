@@ -47,7 +47,7 @@ class AttentionChoice:
     def __init__(self, servable: Servable, request: wire.AttentionRequest) -> None:
         """Raises ParameterInvalid for names, layers, heads or a reduction that do not exist or contradict."""
         self._manifest = servable.manifest
-        self._query = _query(request)
+        self._query = read_query(request)
         self.outputs = outputs_needed(self._query, self._manifest)
 
     def check_size(self, rows: Sequence[EncodedRow], max_bytes: int) -> None:
@@ -58,10 +58,11 @@ class AttentionChoice:
         """The maps of one input, their axes labelled with its tokens or cells."""
         maps = attention_maps(self._query, self._manifest, outputs, 0)
         tokens = row.tokens if any(_by_tokens(one) for one in maps) else ()
-        return [_map(one, tokens) for one in maps]
+        return [map_message(one, axis_labels(one.query, tokens), axis_labels(one.key, tokens)) for one in maps]
 
 
-def _query(request: wire.AttentionRequest) -> AttentionQuery:
+def read_query(request: wire.AttentionRequest) -> AttentionQuery:
+    """What a message asks for. Raises ParameterInvalid for an unknown reduction or too many choices."""
     if max(len(request.names), len(request.layers), len(request.heads)) > MAX_CHOICES:
         raise ParameterInvalid(f"over {MAX_CHOICES} names, layers or heads in one query", {"parameter": "attention"})
     if request.reduction not in REDUCTIONS:
@@ -75,26 +76,23 @@ def _query(request: wire.AttentionRequest) -> AttentionQuery:
     )
 
 
-def _by_tokens(one: AttentionMap) -> bool:
-    return isinstance(one.query, TokenAxis) or isinstance(one.key, TokenAxis)
-
-
-def _map(one: AttentionMap, tokens: Sequence[Token]) -> wire.AttentionMap:
+def map_message(one: AttentionMap, query: wire.AxisLabels, key: wire.AxisLabels) -> wire.AttentionMap:
     """The message; arrays go out little-endian, whatever this machine is."""
     return wire.AttentionMap(
         name=one.name,
         reduction=_WIRE_REDUCTIONS[one.reduction],
         layers=one.layers if one.reduction in (Reduction.NONE, Reduction.MEAN_HEADS) else (),
         heads=one.heads if one.reduction is Reduction.NONE else (),
-        query=_labels(one.query, tokens),
-        key=_labels(one.key, tokens),
+        query=query,
+        key=key,
         shape=one.weights.shape,
         weights=one.weights.astype("<f4", copy=False).tobytes(),
         key_indices=b"" if one.key_indices is None else one.key_indices.astype("<u4", copy=False).tobytes(),
     )
 
 
-def _labels(axis: TokenAxis | CellAxis, tokens: Sequence[Token]) -> wire.AxisLabels:
+def axis_labels(axis: TokenAxis | CellAxis, tokens: Sequence[Token]) -> wire.AxisLabels:
+    """What an axis stands for: cells, or these tokens; nothing where there are none."""
     if isinstance(axis, CellAxis):
         return wire.AxisLabels(cells=wire.Cells(rows=axis.rows, columns=axis.columns))
     if not tokens:
@@ -102,3 +100,7 @@ def _labels(axis: TokenAxis | CellAxis, tokens: Sequence[Token]) -> wire.AxisLab
     return wire.AxisLabels(
         tokens=wire.Tokens(tokens=[wire.Token(text=each.text, start=each.start, end=each.end) for each in tokens])
     )
+
+
+def _by_tokens(one: AttentionMap) -> bool:
+    return isinstance(one.query, TokenAxis) or isinstance(one.key, TokenAxis)

@@ -84,7 +84,7 @@ class Classifier:
     def _validate(self, servable: Servable, request: wire.ClassifyRequest) -> Choices:
         task = servable.manifest.task
         scores = score_output(servable.manifest)
-        if task not in TASKS or servable.codec is None or scores is None:
+        if task not in TASKS or servable.codec is None or scores is None or servable.manifest.generation is not None:
             raise TaskNotSupported(f"model {servable.name!r} is for {task}; Classify takes a classifier with a codec")
         if not request.inputs:
             raise EmptyInput("the request has no inputs")

@@ -3,6 +3,7 @@
 import grpc
 from attendant.v1.attend_pb2 import AttendRequest
 from attendant.v1.classify_pb2 import ClassifyRequest
+from attendant.v1.generate_pb2 import GenerateRequest, GenerateStreamRequest
 
 from server.clock import Clock
 from server.registry import Registry
@@ -10,18 +11,19 @@ from server.rpc.attendant import SERVICE
 from server.rpc.attendant.attend import Attender
 from server.rpc.attendant.attention import AttentionObserver
 from server.rpc.attendant.classify import Classifier
+from server.rpc.attendant.generate import Generator
 from server.rpc.calls import Calls
-from server.settings import SecuritySettings
+from server.settings import Settings
 
 
 class AttendantService:
     """Each method has a module of its own; here they meet their names."""
 
-    def __init__(
-        self, registry: Registry, security: SecuritySettings, clock: Clock, observer: AttentionObserver
-    ) -> None:
+    def __init__(self, registry: Registry, settings: Settings, clock: Clock, observer: AttentionObserver) -> None:
+        security = settings.security
         self._attender = Attender(registry, security, clock)
         self._classifier = Classifier(registry, security, clock, observer)
+        self._generator = Generator(registry, security, settings.generation, clock, observer)
 
     def handler(self, calls: Calls) -> "grpc.GenericRpcHandler[bytes, bytes]":
         """All methods of the service."""
@@ -30,5 +32,9 @@ class AttendantService:
             {
                 "Attend": calls.unary(SERVICE, "Attend", AttendRequest, self._attender.attend),
                 "Classify": calls.unary(SERVICE, "Classify", ClassifyRequest, self._classifier.classify),
+                "Generate": calls.unary(SERVICE, "Generate", GenerateRequest, self._generator.generate),
+                "GenerateStream": calls.server_stream(
+                    SERVICE, "GenerateStream", GenerateStreamRequest, self._generator.generate_stream
+                ),
             },
         )

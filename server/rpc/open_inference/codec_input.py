@@ -38,7 +38,7 @@ async def infer_contents(
     Raises SignatureMismatch, EmptyInput, RowLimitExceeded for the tensor; what the codec raises, naming the element;
     AttentionTooLarge; what `Servable.infer` raises.
     """
-    contents = _contents(servable, tensor, security.max_inputs)
+    contents = read_contents(servable, tensor, security.max_inputs)
 
     async def encode(index: int, content: str | bytes) -> EncodedRow:
         try:
@@ -55,17 +55,11 @@ async def infer_contents(
     return {name: stack([answer.outputs[name] for answer in answers]) for name in outputs}
 
 
-def stack(arrays: Sequence[Array]) -> Array:
-    """[(1, a, …), (1, b, …), …] -> (n, max(a, b, …), …), filled up with zeros at the end of each axis."""
-    shape = np.max([array.shape[1:] for array in arrays], axis=0, initial=0).astype(int) if arrays[0].ndim > 1 else ()
-    stacked = np.zeros((len(arrays), *shape), dtype=arrays[0].dtype)
-    for row, array in enumerate(arrays):
-        own = tuple(slice(size) for size in array.shape[1:])
-        stacked[row : row + 1][(slice(None), *own)] = array
-    return stacked
+def read_contents(servable: Servable, tensor: Tensor, max_inputs: int) -> list[str | bytes]:
+    """The elements of the tensor, texts decoded.
 
-
-def _contents(servable: Servable, tensor: Tensor, max_inputs: int) -> list[str | bytes]:
+    Raises SignatureMismatch, EmptyInput, RowLimitExceeded; UndecodableInput, naming the element.
+    """
     kind = "text" if servable.manifest.codec and servable.manifest.codec.kind == "text" else "image"
     if tensor.datatype is not Datatype.BYTES:
         raise SignatureMismatch(f"input {kind!r}: expected BYTES, got {tensor.datatype}")
@@ -80,6 +74,16 @@ def _contents(servable: Servable, tensor: Tensor, max_inputs: int) -> list[str |
         )
     elements: list[bytes] = tensor.array.ravel().tolist()
     return list(elements) if kind == "image" else [_text(index, element) for index, element in enumerate(elements)]
+
+
+def stack(arrays: Sequence[Array]) -> Array:
+    """[(1, a, …), (1, b, …), …] -> (n, max(a, b, …), …), filled up with zeros at the end of each axis."""
+    shape = np.max([array.shape[1:] for array in arrays], axis=0, initial=0).astype(int) if arrays[0].ndim > 1 else ()
+    stacked = np.zeros((len(arrays), *shape), dtype=arrays[0].dtype)
+    for row, array in enumerate(arrays):
+        own = tuple(slice(size) for size in array.shape[1:])
+        stacked[row : row + 1][(slice(None), *own)] = array
+    return stacked
 
 
 def _text(index: int, element: bytes) -> str:

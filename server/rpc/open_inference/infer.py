@@ -1,13 +1,14 @@
-"""ModelInfer: named tensors in, named tensors out."""
+"""ModelInfer: named tensors in, named tensors out; and the responses of a model that writes, one an increment."""
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Mapping, MutableMapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from server.clock import Clock
-from server.errors import ParameterInvalid, SignatureMismatch
+from server.errors import ParameterInvalid, ServeError, SignatureMismatch, TaskNotSupported
 from server.manifest import Manifest, OutputSpec
 from server.registry import Registry
 from server.rpc.addressing import find, shown
@@ -15,6 +16,8 @@ from server.rpc.call import Call
 from server.rpc.open_inference.attention_bound import check_attention_bytes
 from server.rpc.open_inference.classification import top_classes
 from server.rpc.open_inference.codec_input import codec_input, infer_contents
+from server.rpc.open_inference.decoding_parameters import DECODING, Asked, read_decoding
+from server.rpc.open_inference.generate import Writing, read_writing, write, write_streamed
 from server.rpc.open_inference.parameters import (
     RequestParameters,
     has_plain_tensors,
@@ -25,9 +28,10 @@ from server.rpc.open_inference.parameters import (
 from server.rpc.open_inference.regions import RegionPart
 from server.rpc.open_inference.shared_memory import SharedMemory
 from server.rpc.open_inference.tensors import NOTHING_SHARED, read_inputs, write_raw
+from server.rpc.open_inference.written import LOGPROBS, usual_outputs, written_outputs
 from server.rpc.rows import lengths_of, rows_of
 from server.servable import Servable
-from server.settings import SecuritySettings
+from server.settings import Settings
 from server.tensors import Array, Datatype, Tensor, bf16_to_float32
 from server.wire.grpc_service_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
 
@@ -42,14 +46,26 @@ class OutputChoice(NamedTuple):
     """Where in shared memory it goes; None: into the response."""
 
 
+class _Work(NamedTuple):
+    """A request whose model, parameters and outputs were found valid."""
+
+    servable: Servable
+    call: Call
+    parameters: RequestParameters
+    choices: tuple[OutputChoice, ...]
+    asked: Asked | None
+    """What is asked of the texts of a model that writes; None for every other."""
+    plain: bool
+    """No tensor has a parameter."""
+
+
 class Inference:
     """Answers ModelInfer over the registry's models."""
 
-    def __init__(
-        self, registry: Registry, security: SecuritySettings, shared_memory: SharedMemory, clock: Clock
-    ) -> None:
+    def __init__(self, registry: Registry, settings: Settings, shared_memory: SharedMemory, clock: Clock) -> None:
         self._registry = registry
-        self._security = security
+        self._security = settings.security
+        self._most_tokens = settings.generation.max_tokens
         self._shared_memory = shared_memory
         self._clock = clock
 
@@ -58,37 +74,79 @@ class Inference:
 
         Raises ModelNotFound, VersionNotFound, ModelNotReady; NotImplementedHere and ParameterInvalid for parameters;
         SignatureMismatch, MalformedTensor, PayloadTooLarge, AttentionTooLarge; RegionNotFound; what `Servable.infer`
-        raises.
+        raises, or `read_writing` and `write` of a model that writes.
         """
+        work = self._accept(request, call)
+        with work.servable.held():
+            inputs = await self._inputs(request, work)
+            outputs = await self._run(work, inputs)
+        return await self._respond(request, work.servable, work.choices, outputs)
+
+    def writes(self, request: ModelInferRequest) -> bool:
+        """Whether the request is for a model that writes; False also where there is no such model."""
+        try:
+            return find(self._registry, request.model_name, request.model_version).manifest.generation is not None
+        except ServeError:
+            return False
+
+    async def increments(
+        self, request: ModelInferRequest, call: Call
+    ) -> AsyncGenerator[tuple[ModelInferResponse, bool], None]:
+        """(a response, whether nothing follows) for each increment of a text, and an empty last one where asked for.
+
+        Raises as `infer`, and ParameterInvalid for outputs that go to shared memory: they would lie over each other.
+        """
+        work = self._accept(request, call)
+        if any(choice.part is not None for choice in work.choices):
+            raise ParameterInvalid("the increments of a stream cannot go to shared memory", {"parameter": "outputs"})
+        with work.servable.held():
+            writing = await self._writing(work, await self._inputs(request, work))
+            async with aclosing(write_streamed(writing, work.call)) as increments:
+                async for outputs, last in increments:
+                    choices = tuple(choice for choice in work.choices if choice.spec.name in outputs)
+                    response = await self._respond(request, work.servable, choices, outputs)
+                    yield response, last and not work.parameters.empty_final
+            if work.parameters.empty_final:
+                yield await self._respond(request, work.servable, (), {}), True
+
+    def _accept(self, request: ModelInferRequest, call: Call) -> _Work:
         servable = find(self._registry, request.model_name, request.model_version)
         call.served_by(servable.name, servable.version)
-        parameters = read_parameters(request)
+        writes = servable.manifest.generation is not None
+        parameters = read_parameters(request, DECODING if writes else ())
         if not parameters.priority:  # who goes before others may have less to wait for
             servable.check_deadline(call.deadline)
         plain = has_plain_tensors(request)
         if not plain:
             self._shared_memory.check_allowed(request)
-        choices = choose_outputs(request, servable.manifest)
+        asked = None
+        if writes:
+            asked = read_decoding(request, logprobs=any(item.name in LOGPROBS for item in request.outputs))
+        choices = choose_outputs(request, servable.manifest, asked)
         if not plain:
             self._shared_memory.check_outputs(choice.part for choice in choices)
         if parameters.timeout_s is not None:
             call = replace(call, deadline=self._deadline(call, parameters.timeout_s))
-        with servable.held():
-            shared = NOTHING_SHARED
-            if not plain:
-                shared = await self._shared_memory.read_inputs(request, len(servable.manifest.inputs))
-            inputs = read_inputs(request, self._security.max_tensor_bytes, shared)
-            outputs = await self._run(servable, inputs, choices, call, parameters)
-        return await self._respond(request, servable, choices, outputs)
+        return _Work(servable, call, parameters, choices, asked, plain)
 
-    async def _run(
-        self,
-        servable: Servable,
-        inputs: Mapping[str, Tensor],
-        choices: tuple[OutputChoice, ...],
-        call: Call,
-        parameters: RequestParameters,
-    ) -> Mapping[str, Array]:
+    async def _inputs(self, request: ModelInferRequest, work: _Work) -> Mapping[str, Tensor]:
+        shared = NOTHING_SHARED
+        if not work.plain:
+            shared = await self._shared_memory.read_inputs(request, len(work.servable.manifest.inputs))
+        return read_inputs(request, self._security.max_tensor_bytes, shared)
+
+    async def _writing(self, work: _Work, inputs: Mapping[str, Tensor]) -> Writing:
+        specs = [choice.spec for choice in work.choices]
+        if work.asked is None:
+            raise TaskNotSupported(f"model {work.servable.name!r} does not write")
+        return await read_writing(
+            work.servable, inputs, specs, work.asked, work.parameters, self._security, self._most_tokens
+        )
+
+    async def _run(self, work: _Work, inputs: Mapping[str, Tensor]) -> Mapping[str, Array]:
+        if work.asked is not None:
+            return await write(await self._writing(work, inputs), work.call)
+        servable, choices, call, parameters = work.servable, work.choices, work.call, work.parameters
         names = [choice.spec.name for choice in choices]
         contents = codec_input(servable, inputs)
         if contents is not None:
@@ -136,25 +194,34 @@ class Inference:
         return timeout if call.deadline is None else min(timeout, call.deadline)
 
 
-def choose_outputs(request: ModelInferRequest, manifest: Manifest) -> tuple[OutputChoice, ...]:
-    """The outputs asked for; where none is named, all but the attention maps.
+def choose_outputs(
+    request: ModelInferRequest, manifest: Manifest, asked: Asked | None = None
+) -> tuple[OutputChoice, ...]:
+    """The outputs asked for; where none is named, all but the attention maps and what no parameter has `asked` for.
 
     Raises SignatureMismatch for a name that is unknown or doubled, ParameterInvalid for classes of an output
     that holds no numbers, and what `read_class_count` and `read_output_part` raise.
     """
     if not request.outputs:
-        return tuple(OutputChoice(spec) for spec in manifest.outputs if spec.role != "attention")
+        return tuple(OutputChoice(spec) for spec in _usual_outputs(manifest, asked))
+    known = {spec.name: spec for spec in (manifest.outputs if asked is None else written_outputs(manifest))}
     choices: dict[str, OutputChoice] = {}
     for item in request.outputs:
         name = item.name
-        spec = manifest.output(name)
+        spec = known.get(name)
         if spec is None:
-            known = ", ".join(spec.name for spec in manifest.outputs)
-            raise SignatureMismatch(f"unknown output {shown(name)}; the model gives {known}")
+            raise SignatureMismatch(f"unknown output {shown(name)}; the model gives {', '.join(known)}")
         if name in choices:
             raise SignatureMismatch(f"output {shown(name)} is asked for twice")
         choices[name] = _choice(spec, item) if item.parameters else OutputChoice(spec)
     return tuple(choices.values())
+
+
+def _usual_outputs(manifest: Manifest, asked: Asked | None) -> Sequence[OutputSpec]:
+    if asked is None:
+        return [spec for spec in manifest.outputs if spec.role != "attention"]
+    decoding = asked.wish.decoding
+    return usual_outputs(logprobs=decoding.logprobs, top_logprobs=decoding.top_logprobs)
 
 
 def _choice(spec: OutputSpec, item: ModelInferRequest.InferRequestedOutputTensor) -> OutputChoice:

@@ -1,11 +1,7 @@
 """A model's configuration in Triton's terms, made from its manifest and the deployment's settings."""
 
-import json
-from dataclasses import asdict
-
-from server.loading.loaded import LoadedVersion
 from server.manifest import InputSpec, Manifest, OutputSpec
-from server.rpc.open_inference.metadata import PLATFORM, dimensions
+from server.rpc.open_inference.metadata import PLATFORM, dimensions, told_inputs, told_outputs
 from server.rpc.open_inference.parameters import DEFAULT_PRIORITY_LEVEL, PRIORITY_LEVELS
 from server.servable import Servable
 from server.settings import StoreSettings
@@ -24,23 +20,25 @@ def model_config(servable: Servable, store: StoreSettings) -> wire.ModelConfig:
     graph, provider, threads, fitted cost of each), `precision_errors`, `calibrated`, and `served_alone` (the reason).
     """
     manifest = servable.manifest
-    skip = 1 if manifest.batched else 0
+    writes = manifest.generation is not None
+    # A text is no row of a batch that the caller makes: shapes are told whole, as for max_batch_size 0.
+    batched = manifest.batched and not writes
+    skip = 1 if batched else 0
     return wire.ModelConfig(
         name=servable.name,
         platform=PLATFORM,
         backend=BACKEND,
         version_policy=_version_policy(store.version_policies.get(servable.name, store.version_policy)),
-        max_batch_size=servable.max_rows if manifest.batched else 0,
-        input=[_input(spec, skip) for spec in manifest.inputs],
-        output=[_output(spec, skip, manifest) for spec in manifest.outputs],
+        max_batch_size=servable.max_rows if batched else 0,
+        input=[_input(spec, skip) for spec in told_inputs(manifest)],
+        output=[_output(spec, skip, manifest) for spec in told_outputs(manifest)],
         dynamic_batching=wire.ModelDynamicBatching(
             priority_levels=PRIORITY_LEVELS, default_priority_level=DEFAULT_PRIORITY_LEVEL
         ),
         instance_group=[
-            wire.ModelInstanceGroup(
-                name=servable.name, kind=_instance_kind(servable.provider), count=len(servable.loaded.sessions)
-            )
+            wire.ModelInstanceGroup(name=servable.name, kind=_instance_kind(servable.provider), count=servable.sessions)
         ],
+        model_transaction_policy=wire.ModelTransactionPolicy(decoupled=True) if writes else None,
         default_model_filename=manifest.graphs[0].file,
         parameters={name: wire.ModelParameter(string_value=text) for name, text in _parameters(servable).items()},
     )
@@ -94,35 +92,9 @@ def _parameters(servable: Servable) -> dict[str, str]:
         "attention": ",".join(spec.name for spec in manifest.outputs if spec.role == "attention"),
         "aliases": ",".join(servable.aliases),
         "verified": _told(servable.verified),
-        **_engine(servable.loaded),
+        **servable.told(),
     }
     return {name: text for name, text in found.items() if text}
-
-
-def _engine(loaded: LoadedVersion) -> dict[str, str]:
-    """How the version runs, as far as text can tell."""
-    errors = {
-        precision: {"max_error": error.max_error, "min_cosine": error.min_cosine}
-        for precision, error in loaded.errors.items()
-    }
-    variants = [
-        {
-            "variant": variant.name,
-            "graph": variant.graph,
-            "provider": variant.provider,
-            "threads": variant.threads,
-            "seconds": asdict(variant.cost.coefficients),
-        }
-        for variant in loaded.variants
-    ]
-    return {
-        "precision": loaded.precision,
-        "precisions": ",".join(loaded.precisions),
-        "precision_errors": json.dumps(errors) if errors else "",
-        "variants": json.dumps(variants),
-        "calibrated": _told(loaded.calibrated),
-        "served_alone": loaded.reason_alone,
-    }
 
 
 def _told(truth: bool) -> str:

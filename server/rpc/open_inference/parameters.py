@@ -1,6 +1,6 @@
 """What a request's parameters may say: understood, ignored for a stated reason, or refused; never silently dropped."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from server.codecs.codec import Truncation
@@ -20,7 +20,7 @@ SHARED_MEMORY = ("shared_memory_region", "shared_memory_offset", "shared_memory_
 CLASSIFICATION = "classification"
 PRECISION = "precision"
 EMPTY_FINAL_RESPONSE = "triton_enable_empty_final_response"
-"""Asks for a last, empty response where a model answers once more than it says; none here does."""
+"""Asks for a last, empty response from a model that answers several times; one that answers once sends none."""
 READ = frozenset({"priority", "timeout", "truncation", PRECISION, EMPTY_FINAL_RESPONSE})
 """What a request may say."""
 
@@ -35,25 +35,28 @@ class RequestParameters:
     truncation: Truncation = Truncation.REFUSE
     precision: str | None = None
     """None: what the model answers in by default."""
+    empty_final: bool = False
+    """The caller wants a last, empty response where there are several."""
 
 
 NO_PARAMETERS = RequestParameters()
 
 
-def read_parameters(request: ModelInferRequest) -> RequestParameters:
-    """Reads `priority`, `timeout` (microseconds), `precision` and, for texts, `truncation`; checks the others.
+def read_parameters(request: ModelInferRequest, others: Collection[str] = frozenset()) -> RequestParameters:
+    """Reads `priority`, `timeout` (microseconds), `precision` and, for texts, `truncation`; checks all but `others`.
 
     Raises NotImplementedHere for sequences, ParameterInvalid for anything unknown, mistyped or out of range.
     """
     if not request.parameters:
         return NO_PARAMETERS
-    found: dict[str, object] = {name: _value(parameter) for name, parameter in request.parameters.items()}
+    found: dict[str, object] = {name: value_of(parameter) for name, parameter in request.parameters.items()}
     for name in found.keys() & SEQUENCE:
         raise NotImplementedHere(f"parameter {name!r}: sequences are not offered by this server")
-    _refuse_unknown(found.keys() - READ, "the request")
-    if not isinstance(found.get(EMPTY_FINAL_RESPONSE, False), bool):
+    _refuse_unknown(found.keys() - READ - set(others), "the request")
+    empty_final = found.get(EMPTY_FINAL_RESPONSE, False)
+    if not isinstance(empty_final, bool):
         raise ParameterInvalid(f"{EMPTY_FINAL_RESPONSE!r} must be a bool", {"parameter": EMPTY_FINAL_RESPONSE})
-    return RequestParameters(_priority(found), _timeout_s(found), _truncation(found), _precision(found))
+    return RequestParameters(_priority(found), _timeout_s(found), _truncation(found), _precision(found), empty_final)
 
 
 def has_plain_tensors(request: ModelInferRequest) -> bool:
@@ -96,11 +99,17 @@ def read_class_count(item: ModelInferRequest.InferRequestedOutputTensor) -> int:
     _refuse_unknown(item.parameters.keys() - {CLASSIFICATION, *SHARED_MEMORY}, f"output {shown(item.name)}")
     if CLASSIFICATION not in item.parameters:
         return 0
-    return _integer({CLASSIFICATION: _value(item.parameters[CLASSIFICATION])}, CLASSIFICATION, 1, 2**31 - 1)
+    return _integer({CLASSIFICATION: value_of(item.parameters[CLASSIFICATION])}, CLASSIFICATION, 1, 2**31 - 1)
+
+
+def value_of(parameter: InferParameter) -> object:
+    """What a parameter holds; None where it holds nothing."""
+    choice = parameter.WhichOneof("parameter_choice")
+    return None if choice is None else getattr(parameter, choice)
 
 
 def _region_part(parameters: Mapping[str, InferParameter], where: str) -> RegionPart | None:
-    found = {name: _value(parameters[name]) for name in SHARED_MEMORY if name in parameters}
+    found = {name: value_of(parameters[name]) for name in SHARED_MEMORY if name in parameters}
     if not found:
         return None
     region, offset, byte_size = SHARED_MEMORY
@@ -116,11 +125,6 @@ def _region_part(parameters: Mapping[str, InferParameter], where: str) -> Region
 def _refuse_unknown(names: Iterable[str], where: str) -> None:
     for name in sorted(set(names) - IGNORED):
         raise ParameterInvalid(f"{where} has an unknown parameter {shown(name)}", {"parameter": name[:128]})
-
-
-def _value(parameter: InferParameter) -> object:
-    choice = parameter.WhichOneof("parameter_choice")
-    return None if choice is None else getattr(parameter, choice)
 
 
 def _integer(found: Mapping[str, object], name: str, low: int, high: int) -> int:

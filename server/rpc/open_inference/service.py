@@ -10,7 +10,7 @@ from server.errors import ModelNotReady, NotFound
 from server.registry import Registry
 from server.rpc.addressing import find
 from server.rpc.call import Call
-from server.rpc.calls import Calls, Handler
+from server.rpc.calls import Calls, Handler, Many
 from server.rpc.open_inference import SERVICE
 from server.rpc.open_inference.infer import Inference
 from server.rpc.open_inference.log_control import LogControl
@@ -19,7 +19,7 @@ from server.rpc.open_inference.model_config import model_config
 from server.rpc.open_inference.repository import RepositoryControl
 from server.rpc.open_inference.shared_memory import SharedMemory
 from server.rpc.open_inference.statistics import model_statistics
-from server.rpc.open_inference.stream import STRICT_HEADER, refused, stream_infer
+from server.rpc.open_inference.stream import STRICT_HEADER, refused, stream_increments, stream_infer
 from server.servable import Servable
 from server.settings import Settings
 from server.version import server_version
@@ -51,7 +51,7 @@ class OpenInferenceService:
         self._registry = registry
         self._settings = settings
         self._shared_memory = SharedMemory(settings.security)
-        self._inference = Inference(registry, settings.security, self._shared_memory, clock)
+        self._inference = Inference(registry, settings, self._shared_memory, clock)
         self._control = RepositoryControl(registry, settings.store)
         self._logs = LogControl(settings.telemetry, allowed=settings.security.log_control)
 
@@ -88,6 +88,7 @@ class OpenInferenceService:
             refused,
             max_requests=self._settings.grpc.max_stream_requests,
             strict_header=STRICT_HEADER,
+            many=Many(self._inference.writes, partial(stream_increments, self._inference)),
         )
         for name, why in UNIMPLEMENTED.items():
             handlers[name] = calls.unimplemented(SERVICE, name, why)

@@ -1,8 +1,12 @@
 """ModelStreamInfer: what one request of a stream is answered with.
 
 As for Triton's models that answer once: the responses keep the order of the requests. Triton's clients hand a failed
-request on without its id, so that its place is all that a caller has to know it by.
+request on without its id, so that its place is all that a caller has to know it by. A model that writes is one of
+Triton's decoupled models: it answers with as many responses as its text has increments, and waits for no other request.
 """
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from server.rpc.call import Call
 from server.rpc.open_inference.infer import Inference
@@ -12,7 +16,7 @@ from server.wire.grpc_service_pb2 import ModelInferRequest, ModelStreamInferResp
 STRICT_HEADER = "triton_grpc_error"
 """Set to `true`, the first failure ends the stream with its status."""
 FINAL_RESPONSE = "triton_final_response"
-"""Whether a response is the last one to its request; every response is, here."""
+"""Whether a response is the last one to its request; of a model that answers once every response is."""
 REASON = "reason"
 """The ErrorInfo's reason, which a stream has no other place for."""
 
@@ -22,6 +26,16 @@ async def stream_infer(inference: Inference, request: ModelInferRequest, call: C
     response = await inference.infer(request, call)
     response.parameters[FINAL_RESPONSE].bool_param = True
     return ModelStreamInferResponse(infer_response=response)
+
+
+async def stream_increments(
+    inference: Inference, request: ModelInferRequest, call: Call
+) -> AsyncGenerator[ModelStreamInferResponse, None]:
+    """The responses to a request to a model that writes. Raises what `Inference.increments` raises."""
+    async with aclosing(inference.increments(request, call)) as responses:
+        async for response, final in responses:
+            response.parameters[FINAL_RESPONSE].bool_param = final
+            yield ModelStreamInferResponse(infer_response=response)
 
 
 def refused(request: ModelInferRequest | None, status: RichStatus) -> ModelStreamInferResponse:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from server.settings import EVERY_HOST, Settings, told_settings
+from server.settings import EVERY_HOST, Settings, load_settings, told_settings
 
 EVERY_HOST_4, EVERY_HOST_6 = EVERY_HOST
 
@@ -36,6 +36,31 @@ def test_two_services_cannot_have_one_port(grpc, metrics):
 @pytest.mark.parametrize(("hosts", "port"), [(("127.0.0.1", "127.0.0.2"), 9000), (("127.0.0.1", "127.0.0.1"), 0)])
 def test_one_port_on_two_addresses_or_any_free_one_is_fine(hosts, port):
     Settings(grpc={"host": hosts[0], "port": port}, telemetry={"metrics_host": hosts[1], "metrics_port": port})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_rows", 0),
+        ("max_state_bytes", 1024),
+        ("max_waiting", 0),
+        ("prefill_tokens", 0),
+        ("max_tokens", 0),
+        ("stream_buffer", 0),
+        ("max_pause_s", 0.0),
+        ("turn_s", 1.5),
+    ],
+)
+def test_generation_needs_room_for_one_row_one_token_and_one_increment(name, value):
+    with pytest.raises(ValidationError, match=name):
+        Settings(generation={name: value})
+
+
+def test_generation_is_set_by_variables_and_flags(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ATTENDANT_GENERATION__MAX_ROWS", "8")
+    monkeypatch.setenv("ATTENDANT_GENERATION__MAX_WAITING", "5")
+    settings = load_settings(["--generation.max-rows", "16", "--generation.static", "true"])
+    assert (settings.generation.max_rows, settings.generation.max_waiting, settings.generation.static) == (16, 5, True)
 
 
 def test_every_setting_is_told_by_its_dotted_name():

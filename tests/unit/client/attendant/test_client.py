@@ -2,7 +2,8 @@ import inspect
 
 from attendant import AsyncClient, Client
 
-EXPECTED = {"attend", "classify", "health", "wait_ready", "close"}
+EXPECTED = {"attend", "classify", "generate", "generate_stream", "health", "wait_ready", "close"}
+STREAMED = {"generate_stream"}
 
 
 def public(kind: type) -> dict[str, object]:
@@ -16,8 +17,11 @@ def test_both_clients_have_the_same_methods():
 def test_both_clients_take_the_same_arguments():
     assert inspect.signature(Client) == inspect.signature(AsyncClient)
     for name, method in public(Client).items():
-        assert inspect.signature(method) == inspect.signature(public(AsyncClient)[name]), name
+        twin = inspect.signature(public(AsyncClient)[name])
+        assert inspect.signature(method).parameters == twin.parameters, name
 
 
-def test_every_public_method_of_the_asyncio_client_is_a_coroutine():
-    assert all(inspect.iscoroutinefunction(method) for method in public(AsyncClient).values())
+def test_every_public_method_of_the_asyncio_client_is_a_coroutine_or_a_generator():
+    for name, method in public(AsyncClient).items():
+        kind = inspect.isasyncgenfunction if name in STREAMED else inspect.iscoroutinefunction
+        assert kind(method), name

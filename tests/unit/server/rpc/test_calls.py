@@ -202,3 +202,49 @@ async def test_a_flush_waits_for_the_replies_of_all_calls_so_far_but_no_longer_t
         await calls.flush(30)
         assert calls.in_flight == 0
         assert HealthCheckResponse.FromString(await reply) == REPLY
+
+
+@asynccontextmanager
+async def streaming(handler):
+    """One method `Do` of many replies over a real channel: (a function that calls it, the calls)."""
+    calls = Calls(Lifecycle(), Ledger(), MonotonicClock())
+    server = grpc.aio.server()
+    method = calls.server_stream(SERVICE, "Do", HealthCheckRequest, handler)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Do": method}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield channel.unary_stream(f"/{SERVICE}/Do"), calls
+    await server.stop(None)
+
+
+async def test_a_stream_whose_caller_goes_is_closed_before_its_call_has_ended():
+    closed = []
+
+    async def count(request, call):
+        try:
+            while True:
+                yield REPLY
+                await asyncio.sleep(0)
+        finally:
+            closed.append(calls.in_flight)
+
+    async with streaming(count) as (do, calls):
+        reading = do(b"")
+        await reading.read()
+        reading.cancel()
+        await calls.wait_idle()
+        assert closed == [1]
+
+
+async def test_a_stream_that_fails_tells_why_after_what_it_gave():
+    async def fail(request, call):
+        yield REPLY
+        raise QueueFull("no room")
+
+    async with streaming(fail) as (do, _):
+        reading = do(b"")
+        assert HealthCheckResponse.FromString(await reading.read()) == REPLY
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await reading.read()
+        assert refusal(caught.value).reason == "QUEUE_FULL"

@@ -146,3 +146,119 @@ async def test_a_stream_that_breaks_raises_what_reading_raised():
     with pytest.raises(OSError, match="broken"):
         await RequestStream(caller.sent(), caller.write, Answers(b"a"), 8).serve()
     assert caller.received == [b"A"]
+
+
+class Texts:
+    """Answers what ends in `*` by its letters, one by one, each once it is let go; all else in capitals."""
+
+    def __init__(self) -> None:
+        self.gates: dict[bytes, asyncio.Event] = {}
+        self.closed: list[bytes] = []
+
+    def let_go(self, *letters: bytes) -> None:
+        for letter in letters:
+            self.gates.setdefault(letter, asyncio.Event()).set()
+
+    def __call__(self, request: bytes):
+        return self.letters(request[:-1]) if request.endswith(b"*") else self.capitals(request)
+
+    async def capitals(self, request: bytes) -> bytes:
+        await self.gates.setdefault(request, asyncio.Event()).wait()
+        return request.upper()
+
+    async def letters(self, word: bytes) -> AsyncIterator[bytes]:
+        try:
+            for letter in (bytes([number]) for number in word):
+                await self.gates.setdefault(letter, asyncio.Event()).wait()
+                if letter == b"!":
+                    raise QueueFull("no room")
+                yield letter
+        finally:
+            self.closed.append(word)
+
+
+async def test_replies_of_one_request_keep_their_order_and_wait_for_no_other_request():
+    caller, texts = Caller(b"slow", b"ab*", b"cd*", None), Texts()
+    serving = asyncio.ensure_future(RequestStream(caller.sent(), caller.write, texts, 8).serve())
+    for letter in (b"a", b"c", b"d", b"b"):
+        texts.let_go(letter)
+        await settle()
+    assert caller.received == [b"a", b"c", b"d", b"b"]
+    assert not serving.done()
+    texts.let_go(b"slow")
+    await serving
+    assert caller.received[-1] == b"SLOW"
+
+
+async def test_a_request_with_many_replies_holds_up_no_later_one():
+    caller, texts = Caller(b"ab*", b"quick", None), Texts()
+    serving = asyncio.ensure_future(RequestStream(caller.sent(), caller.write, texts, 8).serve())
+    texts.let_go(b"quick")
+    await settle()
+    assert caller.received == [b"QUICK"]
+    texts.let_go(b"a", b"b")
+    await serving
+    assert caller.received == [b"QUICK", b"a", b"b"]
+
+
+async def test_many_replies_count_as_one_request_until_the_last():
+    caller, texts = Caller(b"ab*", b"next", None), Texts()
+    serving = asyncio.ensure_future(RequestStream(caller.sent(), caller.write, texts, 1).serve())
+    texts.let_go(b"a", b"next")
+    await settle()
+    assert (caller.read, caller.received) == (1, [b"a"])
+    texts.let_go(b"b")
+    await serving
+    assert caller.received == [b"a", b"b", b"NEXT"]
+
+
+async def test_writes_do_not_overlap():
+    caller, texts, writing = Caller(b"ab*", b"cd*", b"e", None), Texts(), []
+
+    async def write(reply: bytes) -> None:
+        writing.append(reply)
+        assert len(writing) == 1
+        await asyncio.sleep(0)
+        writing.clear()
+        await caller.write(reply)
+
+    texts.let_go(b"a", b"b", b"c", b"d", b"e")
+    await RequestStream(caller.sent(), write, texts, 8).serve()
+    assert sorted(caller.received) == [b"E", b"a", b"b", b"c", b"d"]
+
+
+async def test_a_failure_among_many_replies_ends_the_stream_whatever_it_waits_for():
+    caller, texts = Caller(b"slow", b"a!*", b"b*"), Texts()
+    serving = asyncio.ensure_future(RequestStream(caller.sent(), caller.write, texts, 8).serve())
+    texts.let_go(b"a")
+    await settle()
+    texts.let_go(b"!")
+    with pytest.raises(QueueFull):
+        await serving
+    assert (caller.received, sorted(texts.closed)) == ([b"a"], [b"a!", b"b"])
+
+
+async def test_a_cancelled_stream_closes_what_has_more_replies():
+    caller, texts = Caller(b"ab*", b"c*"), Texts()
+    serving = asyncio.ensure_future(RequestStream(caller.sent(), caller.write, texts, 8).serve())
+    texts.let_go(b"a")
+    await settle()
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    assert sorted(texts.closed) == [b"ab", b"c"]
+
+
+async def test_an_end_lets_many_replies_finish():
+    caller, texts = Caller(b"ab*"), Texts()
+    stream = RequestStream(caller.sent(), caller.write, texts, 8)
+    serving = asyncio.ensure_future(stream.serve())
+    texts.let_go(b"a")
+    await settle()
+    stream.end()
+    await settle()
+    assert not serving.done()
+    texts.let_go(b"b")
+    with pytest.raises(ServerDraining):
+        await serving
+    assert caller.received == [b"a", b"b"]

@@ -137,7 +137,7 @@ def test_classes_cannot_go_to_shared_memory():
 
 def test_an_empty_final_response_may_be_asked_for():
     asked = request_with(triton_enable_empty_final_response=InferParameter(bool_param=True))
-    assert read_parameters(asked) == RequestParameters()
+    assert read_parameters(asked) == RequestParameters(empty_final=True)
     with pytest.raises(ParameterInvalid, match="bool"):
         read_parameters(request_with(triton_enable_empty_final_response=integer(1)))
 

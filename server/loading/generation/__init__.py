@@ -1,0 +1,1 @@
+"""Loading of versions that write token by token."""

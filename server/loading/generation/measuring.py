@@ -1,0 +1,97 @@
+"""What encoding, reading and stepping cost, and with how many threads a step is quickest; in bounded time."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from server.batching.cost import Cost, Measurement, Work
+from server.generation.encoding import Encoder
+from server.generation.steps import StepGraph
+from server.loading.generation.trial import Trial
+from server.loading.samples import Samples
+from server.manifest import Manifest
+from server.tensors import Array
+
+ROWS = (1, 2, 4, 8, 16, 32, 64)
+LENGTHS = (8, 32, 128)
+REPETITIONS = 3
+CLEARLY = 1.08
+"""How many times quicker runs of many threads must be to take cores that others could use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What is measured with."""
+
+    manifest: Manifest
+    samples: Samples
+    max_rows: int
+    max_bytes: int
+    seconds: float
+    clock: Callable[[], float] = time.perf_counter
+
+    def step(self, graph: StepGraph, start: Mapping[str, Array]) -> list[Measurement]:
+        """Steps of few rows and of many. Raises what a run raises."""
+        trial = Trial(self.manifest, graph, self.max_rows, self.max_bytes)
+        end = self.clock() + self.seconds
+        found: list[Measurement] = []
+        for rows in (count for count in ROWS if count <= self.max_rows):
+            if found and self.clock() + found[-1].seconds * 2 * (REPETITIONS + 1) > end:
+                break
+            trial.join(start, rows)
+            trial.step([self._token] * rows)  # the first run of a size prepares for it
+            held = int(trial.rows.lengths[:rows].sum())
+            taken = [self._timed(lambda rows=rows: trial.step([self._token] * rows)) for _ in range(REPETITIONS)]  # type: ignore[misc]
+            found.append(Measurement(Work(rows, rows, held), min(taken)))
+            trial.clear()
+        return found
+
+    def read(self, graph: StepGraph, start: Mapping[str, Array]) -> list[Measurement]:
+        """Parts of a prompt. Raises what a run raises."""
+        assert self.manifest.generation is not None  # noqa: S101
+        most = self.manifest.generation.max_new
+        found: list[Measurement] = []
+        for size in sorted({1, min(8, most), most}):
+            trial = Trial(self.manifest, graph, 1, self.max_bytes)
+            taken = []
+            for _ in range(REPETITIONS):
+                trial.join(start, 1)
+                taken.append(self._timed(lambda size=size, trial=trial: trial.read([self._token] * size)))  # type: ignore[misc]
+                trial.clear()
+            found.append(Measurement(Work(1, size, size * size), min(taken)))
+        return found
+
+    def encode(self, encoder: Encoder) -> list[Measurement]:
+        """Sources alone and in company, short and long. Raises what a run raises."""
+        lengths = sorted({min(length, self.samples.longest) for length in LENGTHS})
+        end = self.clock() + self.seconds
+        found: list[Measurement] = []
+        for count, length in ((count, length) for length in lengths for count in (1, 4)):
+            if found and self.clock() > end:
+                break
+            sources = [self.samples.rows(1, length, encoder.outputs) for _ in range(count)]
+            encoder.encode(sources)
+            taken = [self._timed(lambda sources=sources: encoder.encode(sources)) for _ in range(2)]  # type: ignore[misc]
+            found.append(Measurement(encoder.work(sources), min(taken)))
+        return found
+
+    @property
+    def _token(self) -> int:
+        assert self.manifest.generation is not None  # noqa: S101
+        return (*self.manifest.generation.start, 0)[0]
+
+    def _timed(self, run: Callable[[], object]) -> float:
+        begin = self.clock()
+        run()
+        return max(1e-7, self.clock() - begin)
+
+
+def measured(found: Sequence[Measurement], rough: Cost) -> Cost:
+    """The cost fitted to measurements; the rough one where there are none."""
+    return Cost.measured(found) if found else rough
+
+
+def quicker(one: Sequence[Measurement], many: Sequence[Measurement]) -> bool:
+    """Whether runs of many threads are clearly quicker, over the sizes that both were measured at."""
+    both = [(a.seconds, b.seconds) for a, b in zip(one, many, strict=False) if a.work == b.work]
+    return bool(both) and sum(a for a, _ in both) > CLEARLY * sum(b for _, b in both)
