@@ -6,6 +6,7 @@ from models.cli import attend as attend
 from models.cli import evaluate as evaluate
 from models.cli import explain as explain
 from models.cli import export as export
+from models.cli import import_ as import_
 from models.cli import list as list
 from models.cli import publish as publish
 from models.cli import quantise as quantise

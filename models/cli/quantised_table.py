@@ -22,12 +22,12 @@ def show_quantised(graphs: Sequence[GraphSpec]) -> None:
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
-    for heading in ("graph over", "precision", "KiB", "max error", "cosine", "quality", "drop"):
-        table.add_column(heading, justify="left" if heading in ("graph over", "precision") else "right", no_wrap=True)
+    for heading in ("graph", "precision", "KiB", "max error", "cosine", "quality", "drop"):
+        table.add_column(heading, justify="left" if heading in ("graph", "precision") else "right", no_wrap=True)
     for graph, report in quantised:
         quality = report.quality
         table.add_row(
-            _LAYOUTS[graph.layout],
+            _LAYOUTS[graph.layout] if graph.role == "run" else f"{graph.role}, maps" if graph.maps else graph.role,
             "fp32",
             f"{report.source_bytes / _KIB:,.0f}",
             "",

@@ -4,6 +4,7 @@
     manifest.json          no parity, no golden rows, no digests: verification adds them
     model.onnx             the graph over padded rows
     block-diagonal.onnx, gathered.onnx      the same over packed rows, where the network has such
+    encode.onnx, step.onnx, step-maps.onnx  in place of all these, where it writes token by token
     weights.bin            where the weights are large: all graphs'
     tokenizer.json, labels.json, …, checkpoint.safetensors     copied from the checkpoint
 
@@ -19,8 +20,10 @@ from models.export.failure import CheckpointUnusable
 from models.export.graph import export_graph
 from models.export.packed import export_packed
 from models.export.provenance import provenance
+from models.export.stepwise import export_stepwise
 from models.export.trained import Trained
 from models.export.weights import shared_weights
+from models.networks.stepwise import Stepwise
 from server.manifest import CHECKPOINT_FILE, GraphSpec, Manifest
 
 
@@ -55,9 +58,11 @@ def _copy_files(trained: Trained, draft: Path) -> None:
 
 
 def _export_graphs(trained: Trained, draft: Path, packed: bool) -> tuple[GraphSpec, ...]:
-    """All graphs of the bundle, that over padded rows first."""
+    """All graphs of the bundle; that over padded rows first, or of those that write, that which encodes."""
     network, flatten, signature = trained.network, trained.task.flatten, trained.signature
     weights = shared_weights(network, draft)
+    if isinstance(network, Stepwise):
+        return tuple(export_stepwise(network, signature, draft, weights=weights))
     graphs = [export_graph(network, flatten, signature, draft, weights=weights)]
     if packed:
         graphs.extend(export_packed(network, flatten, signature, draft, weights=weights))
@@ -72,6 +77,8 @@ def _manifest(trained: Trained, graphs: tuple[GraphSpec, ...]) -> Manifest:
         graphs=graphs,
         inputs=trained.signature.inputs,
         outputs=trained.signature.outputs,
+        states=trained.signature.states,
+        generation=trained.signature.generation,
         attention=trained.signature.attention,
         codec=trained.codec,
         batching=trained.signature.batching,

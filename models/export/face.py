@@ -1,6 +1,6 @@
 """What a graph must look like from outside: names, datatypes, and which axes stay open; and the check that it does."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +36,14 @@ class Face:
 def rows_face(signature: Signature) -> Face:
     """Of the graph that takes padded rows."""
     return Face(
-        tuple(FaceInput(spec.name, spec.datatype, _varying(spec)) for spec in signature.inputs),
+        inputs_face(signature.inputs),
         tuple((spec.name, spec.datatype) for spec in signature.outputs),
     )
+
+
+def inputs_face(inputs: Sequence[InputSpec]) -> tuple[FaceInput, ...]:
+    """Of a graph that takes these inputs, each axis as it says."""
+    return tuple(FaceInput(spec.name, spec.datatype, _varying(spec)) for spec in inputs)
 
 
 def packed_face(signature: Signature, layout: PackedLayout) -> Face:

@@ -27,8 +27,9 @@ def _check_quality(manifest: Manifest) -> None:
         return  # nothing was learned: parity is all that there is to earn
     if quality is None:
         raise PublishRefused(f"{manifest.name} has no quality report: its training did not measure any")
-    if not quality.value >= quality.required:  # so that NaN is refused
-        raise PublishRefused(f"{manifest.name}: {_stated(quality)} is below the required {quality.required:.4f}")
+    if not quality.met:
+        side = "below" if quality.higher_is_better else "above"
+        raise PublishRefused(f"{manifest.name}: {_stated(quality)} is {side} the required {quality.required:.4f}")
 
 
 def _check_parity(manifest: Manifest) -> None:
@@ -64,14 +65,22 @@ def _check_packed(manifest: Manifest, measured: Mapping[str, PackedParity]) -> N
 
 
 def _check_quantised(manifest: Manifest, graph: GraphSpec) -> None:
-    outputs = manifest.outputs if graph.layout == "rows" else packed_outputs(manifest.outputs)
     report = graph.quantisation
-    if report is None or {spec.name for spec in outputs} - {one.output for one in report.parity}:
+    if report is None or _answers(manifest, graph) - {one.output for one in report.parity}:
         raise PublishRefused(f"{manifest.name}: verification did not measure {graph.file}")
     if not all(one.max_error <= graph.tolerance for one in report.parity):
         raise PublishRefused(f"{manifest.name} failed verification: {graph.file} is over the tolerance")
     if report.quality is not None and report.quality.excessive:
         raise PublishRefused(f"{manifest.name}: {graph.file} reaches {stated_drop(report.quality)}")
+
+
+def _answers(manifest: Manifest, graph: GraphSpec) -> set[str]:
+    """The outputs of a graph that must have been measured; a step's states are in what it writes."""
+    if graph.role == "encode":
+        return {state.source for state in manifest.states if state.source is not None}
+    outputs = manifest.outputs if graph.layout == "rows" else packed_outputs(manifest.outputs)
+    without_maps = graph.role == "step" and not graph.maps
+    return {spec.name for spec in outputs if not (without_maps and spec.role == "attention")}
 
 
 def _stated(quality: QualityReport) -> str:

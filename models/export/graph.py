@@ -52,5 +52,5 @@ def export_graph(
     """
     example, dynamic = example_inputs(signature.inputs, signature.example_length)
     flat = _Flat(network, flatten, tuple(spec.name for spec in signature.inputs))
-    write_graph(flat, example, dynamic, rows_face(signature), directory / GRAPH_FILE, weights)
+    write_graph(flat, example, (dynamic,), rows_face(signature), directory / GRAPH_FILE, weights)
     return GraphSpec(file=GRAPH_FILE, maps=bool(signature.attention), opset=OPSET)

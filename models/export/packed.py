@@ -65,7 +65,7 @@ def export_packed(
     for layout, file in PACKED_FILES.items():
         module = _Packed(network, flatten, signature, layout)
         example, dynamic = _example(signature, layout)
-        write_graph(module, example, dynamic, packed_face(signature, layout), directory / file, weights)
+        write_graph(module, example, (dynamic,), packed_face(signature, layout), directory / file, weights)
         yield GraphSpec(file=file, layout=layout, opset=OPSET)
 
 

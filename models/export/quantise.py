@@ -10,9 +10,11 @@ Weights get seven bits, not eight: two products of eight bits each overflow the 
 dot products (AVX2 before VNNI), silently. So that what was measured here is what any host computes.
 """
 
+from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import onnx
 import onnx_ir
 from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -34,6 +36,7 @@ def quantise_graph(source: Path, target: Path, weights: SharedWeights | None = N
     Raises QuantisationRefused if the graph multiplies nothing by a fixed matrix.
     """
     model = onnx.load(source)
+    _part_shared(model)
     left = _left_alone(model)
     if len(left) == sum(node.op_type in PRODUCTS for node in model.graph.node):
         raise QuantisationRefused(f"{source.name} multiplies nothing by a fixed matrix: int8 would change nothing")
@@ -52,6 +55,8 @@ def quantise_graph(source: Path, target: Path, weights: SharedWeights | None = N
             reduce_range=True,
             weight_type=QuantType.QInt8,
             use_external_data_format=weights is not None,
+            # What follows an operator that ONNX itself does not know, such as attention over cached keys.
+            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
         )
         rounded = onnx_ir.load(written)
         strip_origins(rounded)
@@ -71,6 +76,23 @@ def graph_bytes(graph: Path) -> int:
         if entry.key == "length"
     )
     return graph.stat().st_size + outside
+
+
+def _part_shared(model: onnx.ModelProto) -> None:
+    """Gives each Gemm that reads a matrix turned around, and shares it with others, one of its own, as it reads it.
+
+    The quantiser turns the matrix itself around and forgets the others, such as a lookup in it.
+    """
+    uses = Counter(name for node in model.graph.node for name in node.input)
+    weights = {weight.name: weight for weight in model.graph.initializer}
+    for node in model.graph.node:
+        turned = next((attribute for attribute in node.attribute if attribute.name == "transB" and attribute.i), None)
+        if node.op_type != "Gemm" or turned is None or uses[node.input[1]] == 1 or node.input[1] not in weights:
+            continue
+        own = np.ascontiguousarray(onnx.numpy_helper.to_array(weights[node.input[1]]).T)
+        node.input[1] += "_turned"
+        model.graph.initializer.append(onnx.numpy_helper.from_array(own, node.input[1]))
+        turned.i = 0
 
 
 def _left_alone(model: onnx.ModelProto) -> list[str]:

@@ -19,9 +19,12 @@ from models.export.quantise import graph_bytes, quantise_graph
 from models.export.quantise_answers import answerer
 from models.export.quantise_compare import Comparison, compare
 from models.export.quantise_held_out import HeldOut, held_out
+from models.export.quantise_stepwise import compare_stepwise, with_quality_of_texts
 from models.export.quantise_verify import LAXEST_TOLERANCE, largest_answer
 from models.export.report import stated_drop
 from models.export.rows import Row
+from models.export.stepwise_cases import begin_text
+from models.export.stepwise_parity import largest_numbers
 from models.export.trained import Trained
 from models.export.weights import SharedWeights, has_shared_weights
 from server.errors import ArtifactCorrupt, InferenceFailed
@@ -70,7 +73,7 @@ def quantise_candidate(
         shutil.copytree(bundle, draft, dirs_exist_ok=True)
         _remove_older(draft, manifest)
         graphs = _quantise_all(trained, draft, manifest, judged, largest_drop, progress)
-        _judge(graphs, largest_answer(trained, sample_rows(trained, draft)))
+        _judge(graphs, _largest(trained, draft, graphs))
         quantised = manifest.model_copy(
             update={
                 "graphs": (*_in_fp32(manifest), *graphs),
@@ -107,15 +110,19 @@ def _quantise_all(
     trained: Trained, draft: Path, manifest: Manifest, judged: HeldOut | None, largest_drop: float, progress: Progress
 ) -> tuple[GraphSpec, ...]:
     weights = SharedWeights(draft, INT8_WEIGHTS_FILE) if has_shared_weights(draft) else None
+    for source in _in_fp32(manifest):
+        progress(f"{int8_file(source.file)}: quantising")
+        quantise_graph(draft / source.file, draft / int8_file(source.file), weights)
     graphs = []
     for source in _in_fp32(manifest):
         file = int8_file(source.file)
-        progress(f"{file}: quantising")
-        quantise_graph(draft / source.file, draft / file, weights)
         progress(f"{file}: measuring against {source.file}")
-        comparison = _measure(trained, draft, manifest, source, file, judged)
+        if source.role == "run":
+            comparison = _measure(trained, draft, manifest, source, file, judged)
+        else:  # the graphs of a text need one another
+            comparison = compare_stepwise(trained, draft, manifest, source, int8_file, judged)
         graphs.append(_describe(draft, source, file, comparison, judged, largest_drop))
-    return tuple(graphs)
+    return with_quality_of_texts(graphs)
 
 
 def _measure(
@@ -161,13 +168,15 @@ def _describe(
     draft: Path, source: GraphSpec, file: str, seen: Comparison, judged: HeldOut | None, largest_drop: float
 ) -> GraphSpec:
     quality = None
-    if judged is not None:
+    if judged is not None and seen.rows:
+        worse = min if judged.higher_is_better else max
         quality = QualityDrop(
             metric=judged.metric,
             source_value=seen.source_score / seen.rows,
-            value=min(seen.alone_score, seen.batched_score) / seen.rows,
+            value=worse(seen.alone_score, seen.batched_score) / seen.rows,
             largest_drop=largest_drop,
             examples=seen.rows,
+            higher_is_better=judged.higher_is_better,
         )
     report = QuantisationReport(
         source=source.file,
@@ -182,9 +191,18 @@ def _describe(
     return source.model_copy(update={"file": file, "precision": "int8", "tolerance": tolerance, "quantisation": report})
 
 
-def _judge(graphs: Sequence[GraphSpec], largest: float) -> None:
+def _largest(trained: Trained, draft: Path, graphs: Sequence[GraphSpec]) -> list[float]:
+    """Of each graph, the largest number that the network answers to the samples."""
+    samples = sample_rows(trained, draft)
+    if trained.signature.generation is None:
+        return [largest_answer(trained, samples)] * len(graphs)
+    started, logits = largest_numbers(trained, [begin_text(trained.signature, sample) for sample in samples])
+    return [started if graph.role == "encode" else logits for graph in graphs]
+
+
+def _judge(graphs: Sequence[GraphSpec], largest_of: Sequence[float]) -> None:
     """Raises QuantisationRefused for the first graph that lost too much, with all that were measured."""
-    for graph in graphs:
+    for graph, largest in zip(graphs, largest_of, strict=True):
         report = graph.quantisation
         assert report is not None  # noqa: S101 - `_describe` wrote it
         if not math.isfinite(report.max_error) or not math.isfinite(report.batched_equals_alone_max_error):

@@ -27,6 +27,7 @@ class HeldOut:
     rows: tuple[Row, ...]
     score: Score
     metric: str
+    higher_is_better: bool = True
 
     def cases(self, trained: Trained) -> Sequence[Sequence[Row]]:
         """The rows in batches of `BATCH_ROWS` at most."""
@@ -60,4 +61,5 @@ def held_out(trained: Trained, bundle: Path) -> HeldOut:
         ),
         score=task.score_answer,
         metric=quality.metric,
+        higher_is_better=quality.higher_is_better,
     )

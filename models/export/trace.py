@@ -3,9 +3,10 @@
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import onnx_ir
 import torch
@@ -20,26 +21,39 @@ from models.export.weights import SharedWeights
 OPSET = 20
 
 
+Dynamic = dict[int, Dimension]
+"""Which axes of an input are dynamic, by position."""
+
+
 def write_graph(
     module: nn.Module,
     example: tuple[Tensor, ...],
-    dynamic: tuple[dict[int, Dimension], ...],
+    dynamic: tuple[Dynamic | tuple[Dynamic, ...], ...],
     face: Face,
     path: Path,
     weights: SharedWeights | None,
+    *,
+    decompositions: Mapping[Any, Callable[..., Any]] | None = None,
+    finish: Callable[[onnx_ir.Model], None] | None = None,
 ) -> None:
     """Traces a module that takes the example's tensors one after another, and writes the graph that it becomes.
 
+    `dynamic` has an entry for each of the module's arguments; for a variadic one, a tuple. Operators that are among
+    the `decompositions` become what those make of them. `finish` may mend the graph before it is written.
     Large weights go into `weights` where it is given. The module is left in evaluation mode.
     Raises GraphInvalid if the graph is not the one that `face` describes, or no runtime would take it.
     """
     module.eval()
     with _quiet(), torch.no_grad():
+        traced: nn.Module | torch.export.ExportedProgram = module
+        if decompositions is not None:
+            traced = torch.export.export(module, example, dynamic_shapes=dynamic)
+            traced = traced.run_decompositions(dict(decompositions))
         program = torch.onnx.export(
-            module,
+            traced,
             example,
             dynamo=True,
-            dynamic_shapes=(dynamic,),  # one entry: the inputs arrive through one variadic argument
+            dynamic_shapes=dynamic,
             opset_version=OPSET,
             input_names=[one.name for one in face.inputs],
             output_names=[name for name, _ in face.outputs],
@@ -48,6 +62,8 @@ def write_graph(
     if program is None:
         raise GraphInvalid("the exporter returned no graph")
     keep_output_names_apart(program.model)
+    if finish is not None:
+        finish(program.model)
     strip_origins(program.model)
     if weights is not None:
         weights.take(program.model)
@@ -73,12 +89,14 @@ def keep_output_names_apart(model: onnx_ir.Model) -> None:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Holds back the exporter's remarks on its own internals; failures are exceptions and pass."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -3,33 +3,31 @@
 A candidate that passes gets the parity report, golden rows and the digests of all files that were verified.
 """
 
-import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
 from models.export.bundle import read_candidate, write_manifest
 from models.export.cases import generated_cases, sample_cases, sample_rows
 from models.export.digest import digests
-from models.export.failure import CandidateUnusable, ParityFailed
 from models.export.golden import write_golden
 from models.export.packed_parity import measure_packed, packed_mixes
 from models.export.parity import measure_parity
+from models.export.proof import judge, opened
 from models.export.quantise_verify import prove_quantised, without_parity
-from models.export.report import failed_outputs, is_invariant, largest_error
+from models.export.report import is_invariant
 from models.export.rows import Row
 from models.export.trained import Trained
-from server.errors import ArtifactCorrupt, InferenceFailed
+from models.export.verify_stepwise import verify_stepwise
 from server.manifest import MANIFEST_FILE, GraphSpec, Manifest, PackedParity, ParityReport
-from server.runtime.session import Session
 
 
 def verify_candidate(trained: Trained, bundle: Path) -> ParityReport:
     """Measures a candidate against the network that it was exported from and, if it passes, writes the proof into it.
 
     Every graph is measured: that over padded rows, which also gives the golden rows, the packed ones, and those in
-    int8, each against its own tolerance, which in int8 is bounded.
+    int8, each against its own tolerance, which in int8 is bounded. Of a model that writes token by token, whole texts
+    are written through its graphs.
     Where batched and padded does not equal alone within the tolerance, the candidate passes as one whose rows are to
     be run alone: see `BatchingSpec.invariant`.
     A candidate that failed holds no proof, not even an older one.
@@ -38,12 +36,16 @@ def verify_candidate(trained: Trained, bundle: Path) -> ParityReport:
     """
     manifest = _without_proof(read_candidate(bundle))
     write_manifest(bundle, manifest)
+    if manifest.generation is not None:
+        report, golden, proven = verify_stepwise(trained, bundle, manifest)
+        write_manifest(bundle, _with_proof(bundle, manifest.model_copy(update={"graphs": proven}), report, golden))
+        return report
     samples = sample_rows(trained, bundle)
     report, golden = _verify_rows(trained, bundle, manifest.graphs[0], samples)
     packed = [graph for graph in manifest.graphs if graph.layout != "rows" and graph.precision == "fp32"]
     if packed:
         report = report.model_copy(update={"packed": _verify_packed(trained, bundle, packed, samples)})
-        _judge(report)
+        judge(report)
     proven = tuple(_verify_quantised(trained, bundle, graph, samples, report) for graph in manifest.graphs)
     write_manifest(bundle, _with_proof(bundle, manifest.model_copy(update={"graphs": proven}), report, golden))
     return report
@@ -52,10 +54,10 @@ def verify_candidate(trained: Trained, bundle: Path) -> ParityReport:
 def _verify_rows(trained: Trained, bundle: Path, graph: GraphSpec, samples: Sequence[Row]) -> tuple[ParityReport, str]:
     """The report on the graph over padded rows, and the golden file that was made with it."""
     inputs = trained.signature.inputs
-    with _opened(bundle, graph) as session:
+    with opened(bundle, graph) as session:
         made_up = generated_cases(samples, inputs, trained.record.seed, trained.signature.example_length)
         report = measure_parity(trained, session, chain(sample_cases(samples, inputs), made_up), graph.tolerance)
-        _judge(report)
+        judge(report)
         return report, write_golden(bundle, session, samples)
 
 
@@ -65,7 +67,7 @@ def _verify_packed(
     mixes = packed_mixes(trained, samples, trained.record.seed)
     measured: list[PackedParity] = []
     for graph in graphs:
-        with _opened(bundle, graph) as session:
+        with opened(bundle, graph) as session:
             measured.append(measure_packed(trained, graph, session, mixes))
     return tuple(measured)
 
@@ -76,43 +78,8 @@ def _verify_quantised(
     """The graph with its parity, if it is in int8; any other as it is. `report` is on the graphs in fp32."""
     if graph.precision != "int8":
         return graph
-    with _opened(bundle, graph) as session:
+    with opened(bundle, graph) as session:
         return prove_quantised(trained, graph, session, samples, report)
-
-
-def _judge(report: ParityReport) -> None:
-    failed = failed_outputs(report)
-    if failed:
-        raise ParityFailed(
-            f"ONNX Runtime differs from PyTorch by up to {largest_error(report):.2e}, "
-            f"over the tolerance of {report.tolerance:.0e}, in {', '.join(failed)}",
-            report,
-        )
-    for packed in report.packed:
-        failed = failed_outputs(packed)
-        if failed:
-            raise ParityFailed(
-                f"{packed.file} differs from PyTorch by up to {largest_error(packed):.2e}, "
-                f"over the tolerance of {packed.tolerance:.0e}, in {', '.join(failed)}",
-                report,
-            )
-    if not math.isfinite(report.batched_equals_alone_max_error):
-        raise ParityFailed("a row run alone gives values that are not finite, or of another shape", report)
-
-
-@contextmanager
-def _opened(bundle: Path, graph: GraphSpec) -> Iterator[Session]:
-    """A session on a graph of the bundle; raises CandidateUnusable if it does not open, or fails at a run."""
-    try:
-        session = Session.open(bundle / graph.file)
-    except ArtifactCorrupt as error:
-        raise CandidateUnusable(f"{bundle / graph.file}: {error.message}") from error
-    try:
-        yield session
-    except InferenceFailed as error:
-        raise CandidateUnusable(f"{graph.file} cannot be run: {error.message}") from error
-    finally:
-        session.close()
 
 
 def _without_proof(manifest: Manifest) -> Manifest:

@@ -5,8 +5,12 @@ from models.networks.block import BlockConfig
 from models.networks.decoder import Decoder, DecoderBlock, DecoderBlockOutput, DecoderConfig, DecoderOutput
 from models.networks.encoder import Encoder, EncoderBlock, EncoderConfig, EncoderOutput
 from models.networks.image_classifier import ImageClassifier, ImageClassifierConfig
+from models.networks.language_model import LanguageModel, LanguageModelConfig
 from models.networks.output import ClassifierOutput
+from models.networks.recurrent_translator import RecurrentTranslator, RecurrentTranslatorConfig
+from models.networks.stepwise import Step, Stepwise
 from models.networks.text_classifier import TextClassifier, TextClassifierConfig
+from models.networks.translator import Translator, TranslatorConfig
 
 __all__ = [
     "BareAttentionConfig",
@@ -23,7 +27,15 @@ __all__ = [
     "EncoderOutput",
     "ImageClassifier",
     "ImageClassifierConfig",
+    "LanguageModel",
+    "LanguageModelConfig",
+    "RecurrentTranslator",
+    "RecurrentTranslatorConfig",
+    "Step",
+    "Stepwise",
     "TextClassifier",
     "TextClassifierConfig",
+    "Translator",
+    "TranslatorConfig",
     "bare_attention",
 ]

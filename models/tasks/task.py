@@ -10,15 +10,18 @@ from typing import ClassVar, Generic, TypeVar
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from models.networks.stepwise import Stepwise
 from server.manifest import (
     AttentionSpec,
     Baseline,
     BatchingSpec,
     CodecSpec,
     DataProvenance,
+    GenerationSpec,
     InputSpec,
     OutputSpec,
     QualityReport,
+    StateSpec,
 )
 from server.manifest import Task as TaskName
 from server.tensors import Array
@@ -39,6 +42,21 @@ class Signature:
     example_length: int | None = None
     """The length at which the exporter is to trace the graph, where it would take the usual one for a constant: a
     network that cuts its input into chunks needs more than one of them. None: the usual length."""
+    states: tuple[StateSpec, ...] = ()
+    """What a network that writes token by token carries from step to step."""
+    generation: GenerationSpec | None = None
+    """How it writes; None: it answers at once."""
+
+
+def stepwise_signature(network: Stepwise) -> Signature:
+    """The face of a network that writes token by token; one on the `meta` device has it too, and costs nothing."""
+    return Signature(
+        inputs=network.inputs,
+        outputs=network.outputs,
+        attention=network.attention,
+        states=network.states,
+        generation=network.generation,
+    )
 
 
 @dataclass(frozen=True)
@@ -95,6 +113,9 @@ class Weightless(Exportable[Config]):
 class Task(Exportable[Config]):
     """One kind of job that is learned, for any network configuration that fits it."""
 
+    higher_is_better: ClassVar[bool] = True
+    """Of the quality metric; of one that counts errors or bits, less is better."""
+
     @abstractmethod
     def prepare(self, config: Config, directory: Path, data: str | None, seed: int) -> PreparedData:
         """Reads the data (None: the default that needs no download) and writes the codec's files.
@@ -130,7 +151,10 @@ class Task(Exportable[Config]):
 
     @abstractmethod
     def score(self, network: nn.Module, batch: Batch) -> tuple[float, int]:
-        """(sum of the quality metric over the rows, number of rows); the mean over rows is the quality."""
+        """(sum of the quality metric, number of what it is summed over): of rows, or of their bytes, say.
+
+        The first over the second, over all batches, is the quality.
+        """
 
     @abstractmethod
     def score_answer(self, answer: Mapping[str, Array], row: Mapping[str, Array]) -> float:

@@ -3,7 +3,7 @@ import pytest
 from models.export.bundle import read_candidate
 from models.export.failure import PublishRefused
 from models.export.gate import check_earned
-from server.manifest import Baseline, OutputParity, QualityReport
+from server.manifest import Baseline, OutputParity, QualityDrop, QualityReport
 from tests.support.bundles import tiny_candidate
 
 
@@ -42,6 +42,25 @@ def test_quality_at_what_is_required_passes(manifest, report):
 def test_quality_that_is_missing_or_too_low_is_refused(manifest, report, message):
     with pytest.raises(PublishRefused, match=message):
         check_earned(manifest.model_copy(update={"quality": report}))
+
+
+@pytest.mark.parametrize(("value", "passes"), [(1.8, True), (1.9, True), (1.91, False), (float("nan"), False)])
+def test_a_metric_of_which_less_is_better_must_not_be_above_what_is_required(manifest, value, passes):
+    report = QualityReport(metric="bits per byte", value=value, required=1.9, examples=50, higher_is_better=False)
+    judged = manifest.model_copy(update={"quality": report})
+    if passes:
+        check_earned(judged)
+    else:
+        with pytest.raises(PublishRefused, match=r"bits per byte .* is above the required 1\.9000"):
+            check_earned(judged)
+
+
+def test_what_was_lost_of_a_metric_of_which_less_is_better_is_what_it_rose():
+    drop = QualityDrop(
+        metric="bits per byte", source_value=1.8, value=1.85, largest_drop=0.04, examples=9, higher_is_better=False
+    )
+    assert drop.drop == pytest.approx(0.05)
+    assert drop.excessive
 
 
 def test_bundle_without_parity_is_refused_with_the_command_that_measures_it(manifest):
