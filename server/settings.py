@@ -96,7 +96,8 @@ class GenerationSettings(_Group):
     turn_s: float = Field(default=0.005, ge=0, le=1)
     """Seconds of steps in one go, unless something joins, leaves or waits; 0 looks around after each step."""
     static: bool = False
-    """True lets nothing join until the batch is empty; only for comparison."""
+    """True lets nothing join until the longest text of a batch is written, and computes all rows until then; only for
+    comparison."""
 
 
 class RuntimeSettings(_Group):

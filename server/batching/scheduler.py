@@ -237,6 +237,8 @@ class Scheduler:
                 now = self._clock.now()
                 continue
             lane = self._next_lane()
+            if not self._budget.free and self._owes_a_source(lane):
+                return
             self._expire(lane)
             begin_at = now if self._budget.free else self._next_end(now)
             batch = choose(lane.queue, lane.variants, lane.limits, self._budget.cores, begin_at, self.max_age_s)
@@ -266,6 +268,10 @@ class Scheduler:
     def _may_make_ahead(self) -> bool:
         """Whether each core has a run of its own: the next batch then takes over the core of whichever ends first."""
         return len(self._made) < self._ahead and len(self._ends) == self._budget.cores
+
+    def _owes_a_source(self, lane: Lane) -> bool:
+        """Whether a source whose run goes on is to have the core that comes free before this lane has."""
+        return any(source.served_s <= lane.served_s for source in self._running_sources)
 
     def _next_end(self, now: float) -> float:
         """When a core is predicted to be free for a batch made ahead now."""

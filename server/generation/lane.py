@@ -349,19 +349,24 @@ class GenerationLane:
             self._watched[request] = None
 
     def _prefill_run(self) -> OwnRun:
-        request = self._reading[0]
-        most = self._settings.prefill_tokens
-        size = min(most, self._batch.spec.max_new, len(request.feed) - request.fed)
-        work = _read_work(size, request.fed)
-        predicted = self.costs.read.seconds(work)
+        """A part of one prompt, as long as may hold up those who are live; in as many runs of the graph as it takes."""
+        request, most = self._reading[0], self._settings.prefill_tokens
+        size = min(most, len(request.feed) - request.fed)
+        predicted = self.costs.read.seconds(_read_work(size, request.fed))
 
         def run() -> None:
-            ran = self._batch.read(request, most)
-            if not ran.failed:
-                self.costs.read.observe(work, ran.seconds)
-            self._record(RunKind.PREFILL, ran, predicted)
-            if ran.failed or request.fed == len(request.feed):
-                self._reading.remove(request)
+            left = most
+            while left > 0:
+                held = request.fed
+                ran = self._batch.read(request, left)
+                work = _read_work(ran.tokens, held)
+                if not ran.failed:
+                    self.costs.read.observe(work, ran.seconds)
+                self._record(RunKind.PREFILL, ran, self.costs.read.seconds(work))
+                left -= ran.tokens
+                if ran.failed or request.fed == len(request.feed):
+                    self._reading.remove(request)
+                    return
 
         return OwnRun(predicted, run, self._done, self._failed)
 
@@ -500,7 +505,10 @@ class GenerationLane:
             request.score = float(self._batch.rows.scores[request.live[0]])
             self._mean_steps += MEAN_WEIGHT * (request.steps - self._mean_steps)
         self._forget(request)
-        self._batch.leave(request)
+        if self._settings.static:
+            self._batch.retire(request)
+        else:
+            self._batch.leave(request)
 
     def _note_finished(self, request: GenerationRequest) -> None:
         if request.error is not None:
@@ -535,7 +543,7 @@ class GenerationLane:
         if not self._dead:
             return
         self._dead = False
-        for request in [request for request in self._batch.requests if request.dead]:
+        for request in [request for request in self._batch.requests if request.error is not None]:
             self._leave(request)
         self._rest()
 

@@ -54,6 +54,7 @@ class RunningBatch:
         self.rows: LiveRows[GenerationRequest] = LiveRows(max_rows)
         self.requests: dict[GenerationRequest, None] = {}
         """Live, in the order in which they joined."""
+        self._retired: set[GenerationRequest] = set()
         self.finished: list[GenerationRequest] = []
         """Those that need no further step; they leave between runs."""
         self.failed: list[tuple[GenerationRequest, ServeError]] = []
@@ -93,8 +94,13 @@ class RunningBatch:
 
     def leave(self, request: GenerationRequest) -> None:
         """Frees a request's rows; harmless for one that is not live."""
+        self._free(request)
+        self._release()
+
+    def _free(self, request: GenerationRequest) -> None:
         if self.requests.pop(request, 0) == 0:
             return
+        self._retired.discard(request)
         for row in sorted(request.live, reverse=True):
             last = self.rows.count - 1
             self.slots.leave(row, self.rows.lengths[: self.rows.count].tolist())
@@ -105,6 +111,18 @@ class RunningBatch:
         request.live = []
         if not self.rows.count:
             self.slots.clear()
+
+    def retire(self, request: GenerationRequest) -> None:
+        """Static batching: a finished request's rows are computed on, to no purpose, until all others are finished."""
+        self.rest(request, True)
+        self.rows.lengths[request.live] -= 1  # what is fed again must not lie behind the last position
+        self._retired.add(request)
+        self._release()
+
+    def _release(self) -> None:
+        if self._retired and len(self._retired) == len(self.requests):
+            for one in list(self._retired):
+                self._free(one)
 
     def written(self, request: GenerationRequest) -> int:
         """How many new tokens a request has by now; 0 for one that is not live."""
@@ -117,8 +135,9 @@ class RunningBatch:
 
     def clear(self) -> list[GenerationRequest]:
         """Lets everybody go, after a run of which nothing is known."""
-        left = list(self.requests)
-        for request in left:
+        left = [request for request in self.requests if request not in self._retired]
+        self._retired.clear()
+        for request in self.requests:
             request.live = []
         self.requests.clear()
         self.slots.clear()

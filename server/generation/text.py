@@ -227,8 +227,11 @@ class Detokenizer:
         normalizer = self._tokenizer.normalizer
         if normalizer is not None and not normalizer.normalize_str(character).strip():
             return False
-        # Twice, because some vocabularies tell the end of a word from its middle.
-        return not self._tokenizer.encode(2 * character, add_special_tokens=False).ids
+        try:
+            # Twice, because some vocabularies tell the end of a word from its middle.
+            return not self._tokenizer.encode(2 * character, add_special_tokens=False).ids
+        except Exception:
+            return False  # what refuses words that it does not know skips none, and has refused none of the text's
 
 
 def _unknown(tokenizer: Tokenizer, model: dict[str, Any]) -> int | None:

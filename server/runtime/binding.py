@@ -4,6 +4,7 @@ A decoding step reads and writes the same states again and again. Bound once, a 
 and an output may be bound to the very memory of an input where the graph allows it.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from server.errors import InferenceFailed
 from server.runtime.session import Session
 from server.tensors import Array
 
+logger = logging.getLogger(__name__)
+
 
 class BoundRun:
     """A graph with its inputs and outputs tied to memory; holds on to the arrays."""
@@ -23,12 +26,21 @@ class BoundRun:
     def __init__(self, session: Session, inputs: Mapping[str, Array], outputs: Mapping[str, Array | None]) -> None:
         """Ties arrays, which must be C-contiguous, by address; an output with None is made anew by each run.
 
-        Outputs of the graph that are not named are not fetched. Raises InferenceFailed if the session is closed.
+        Outputs of the graph that are not named are not fetched. Raises InferenceFailed if the session is closed, an
+        array is not one piece of memory, or the graph has no such input or output.
         """
         self._session = session
         self._options = onnxruntime.RunOptions()
         self._binding: Any = session.binding()
         self._arrays = (*inputs.values(), *(array for array in outputs.values() if array is not None))
+        try:
+            self._bind(inputs, outputs)
+        except RuntimeError as error:
+            logger.error("ONNX Runtime failed: %s", error)
+            raise InferenceFailed("the graph takes no such arrays; the cause is in the server's log") from error
+        self._fetched = [(number, name) for number, (name, held) in enumerate(outputs.items()) if held is None]
+
+    def _bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array | None]) -> None:
         for name, array in inputs.items():
             _check(name, array)
             self._binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
@@ -38,7 +50,6 @@ class BoundRun:
             else:
                 _check(name, held)
                 self._binding.bind_output(name, "cpu", 0, held.dtype.type, held.shape, held.ctypes.data)
-        self._fetched = [(number, name) for number, (name, held) in enumerate(outputs.items()) if held is None]
 
     def run(self) -> dict[str, Array]:
         """Computes; returns the outputs that had no array of their own. Raises InferenceFailed."""

@@ -70,6 +70,10 @@ class Execution:
     streams: int = 1
     """Runs that go on at once. OpenVINO keeps that many copies of its state and lets further runs wait."""
 
+    spins: bool = False
+    """Threads of one run wait for each other's part of an operator awake, for `SPIN_US` at most: for runs that follow
+    one another at once, each of many short operators."""
+
     def __post_init__(self) -> None:
         if self.threads < 1 or self.streams < 1:
             raise ValueError(f"{self.threads} threads and {self.streams} streams; at least one of each is needed")
@@ -77,6 +81,8 @@ class Execution:
             raise ValueError(f"the {self.provider} provider does not compute in {self.precision}")
 
 
+SPIN_US = 200
+"""A thread falls asleep after so long without work: longer than it waits inside a run, and next to nothing after it."""
 ONE_THREAD = Execution()
 """Plain fp32 on one thread of the CPU: what models are verified on."""
 
@@ -126,7 +132,7 @@ def choose_execution(
 
 
 def session_options(execution: Execution) -> onnxruntime.SessionOptions:
-    """The options of a session that is to run so; idle threads do not spin, and nothing is written to stderr."""
+    """The options of a session that is to run so; no thread spins for longer than `SPIN_US`, nothing goes to stderr."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = SILENT
     options.intra_op_num_threads = execution.threads
@@ -135,8 +141,11 @@ def session_options(execution: Execution) -> onnxruntime.SessionOptions:
     options.enable_mem_pattern = False
     # A row must be answered alike every time: golden outputs are replayed, and batches compared with single rows.
     options.use_deterministic_compute = True
-    # Threads that spin while they wait would take the cores from other models' runs.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Threads that spin while they wait for the next run would take the cores from other models' runs.
+    spins = execution.spins and execution.threads > 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spins else "0")
+    if spins:
+        options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     # So that what another provider leaves to the CPU can be told.
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")

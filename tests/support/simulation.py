@@ -231,6 +231,12 @@ class Machine:
         factor = math.exp(self.random.gauss(0.0, self.noise)) if self.noise else 1.0
         return truth.seconds(work_of(inputs)) * factor
 
+    def compute(self, seconds: float, threads: int = 1) -> None:
+        """A run that a source has made computes for so long, on so many cores; to be called in that run."""
+        assert self._run is not None, "no run goes on"
+        self._run.threads = threads
+        self.clock.spend(seconds)
+
     # --- workers --------------------------------------------------------------------------------------------------
 
     def submit(self, job: Job) -> None:

@@ -43,6 +43,7 @@ def check_step(manifest: Manifest, spec: GenerationSpec, graph: GraphSpec, sessi
             _check(graph, "output", state.output, outputs, state.datatype, state.axes)
     _none_unfed(graph, inputs, fed)
     _check_vocabulary(graph, spec, outputs[spec.logits])
+    _check_new(graph, spec, inputs[spec.tokens])
     if graph.maps:
         for output in manifest.outputs:
             if output.role == "attention":
@@ -92,6 +93,12 @@ def _check_vocabulary(graph: GraphSpec, spec: GenerationSpec, logits: GraphTenso
     size = logits.shape[1] if len(logits.shape) == 2 else None
     if isinstance(size, int) and size != spec.vocab_size:
         raise ArtifactCorrupt(f"{graph.file} scores {size} tokens, in the manifest {spec.vocab_size}")
+
+
+def _check_new(graph: GraphSpec, spec: GenerationSpec, tokens: GraphTensor) -> None:
+    size = tokens.shape[1] if len(tokens.shape) == 2 else None
+    if isinstance(size, int) and size != spec.max_new:
+        raise ArtifactCorrupt(f"{graph.file} takes {size} new tokens of a row, in the manifest up to {spec.max_new}")
 
 
 def _listed(names: "dict[str, GraphTensor] | set[str]") -> str:

@@ -164,7 +164,7 @@ class _Opening:
     def _session(self, graph: GraphSpec, threads: int) -> Session:
         session = Session.open(
             self.bundle.graph_path(graph),
-            execution=Execution(precision=self.precision, threads=threads),
+            execution=Execution(precision=self.precision, threads=threads, spins=True),
             sha256=self.bundle.sha256(graph.file),
         )
         self.sessions.append(session)
@@ -211,10 +211,12 @@ class _Opening:
             max_bytes=self.loader.generation.max_state_bytes,
             seconds=settings.calibration_s / 4,
         )
-        found = bench.step(graphs.plain, self._start(bench, graphs))
+        ways = [graphs]
         if graphs.threads > 1 and not settings.intra_op_threads:
-            single = self._graphs(1)
-            alone = bench.step(single.plain, self._start(bench, single))
+            ways.append(self._graphs(1))
+        found, *others = bench.steps([(way.plain, self._start(bench, way)) for way in ways])
+        if others:
+            single, alone = ways[1], others[0]
             kept, dropped = (graphs, single) if quicker(alone, found) else (single, graphs)
             found = found if kept is graphs else alone
             for session in dropped.sessions:

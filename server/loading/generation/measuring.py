@@ -3,9 +3,11 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from server.batching.cost import Cost, Measurement, Work
 from server.generation.encoding import Encoder
+from server.generation.slots import StatesFull
 from server.generation.steps import StepGraph
 from server.loading.generation.trial import Trial
 from server.loading.samples import Samples
@@ -31,20 +33,40 @@ class Bench:
     clock: Callable[[], float] = time.perf_counter
 
     def step(self, graph: StepGraph, start: Mapping[str, Array]) -> list[Measurement]:
-        """Steps of few rows and of many. Raises what a run raises."""
-        trial = Trial(self.manifest, graph, self.max_rows, self.max_bytes)
+        """Steps of few rows and of many, as far as they can be held. Raises StatesFull, and what a run raises."""
+        return self.steps([(graph, start)])[0]
+
+    def steps(self, ways: Sequence[tuple[StepGraph, Mapping[str, Array]]]) -> list[list[Measurement]]:
+        """The same for several ways of running a graph, by turns: what else goes on here meets them all alike."""
+        trials = [Trial(self.manifest, graph, self.max_rows, self.max_bytes) for graph, _ in ways]
         end = self.clock() + self.seconds
-        found: list[Measurement] = []
+        found: list[list[Measurement]] = [[] for _ in ways]
         for rows in (count for count in ROWS if count <= self.max_rows):
-            if found and self.clock() + found[-1].seconds * 2 * (REPETITIONS + 1) > end:
+            if found[0] and self.clock() + sum(one[-1].seconds for one in found) * 2 * (REPETITIONS + 1) > end:
                 break
-            trial.join(start, rows)
-            trial.step([self._token] * rows)  # the first run of a size prepares for it
-            held = int(trial.rows.lengths[:rows].sum())
-            taken = [self._timed(lambda rows=rows: trial.step([self._token] * rows)) for _ in range(REPETITIONS)]  # type: ignore[misc]
-            found.append(Measurement(Work(rows, rows, held), min(taken)))
-            trial.clear()
+            try:
+                for trial, (_, start) in zip(trials, ways, strict=True):
+                    trial.join(start, rows)
+            except StatesFull:
+                if not found[0]:
+                    raise
+                break
+            for one, taken in zip(found, self._stepped(trials, rows), strict=True):
+                one.append(taken)
         return found
+
+    def _stepped(self, trials: Sequence[Trial], rows: int) -> list[Measurement]:
+        tokens = [self._token] * rows
+        for trial in trials:
+            trial.step(tokens)  # the first run of a size prepares for it
+        held = int(trials[0].rows.lengths[:rows].sum())
+        taken: list[list[float]] = [[] for _ in trials]
+        for _ in range(REPETITIONS):
+            for times, trial in zip(taken, trials, strict=True):
+                times.append(self._timed(partial(trial.step, tokens)))
+        for trial in trials:
+            trial.clear()
+        return [Measurement(Work(rows, rows, held), min(times)) for times in taken]
 
     def read(self, graph: StepGraph, start: Mapping[str, Array]) -> list[Measurement]:
         """Parts of a prompt. Raises what a run raises."""
@@ -56,7 +78,7 @@ class Bench:
             taken = []
             for _ in range(REPETITIONS):
                 trial.join(start, 1)
-                taken.append(self._timed(lambda size=size, trial=trial: trial.read([self._token] * size)))  # type: ignore[misc]
+                taken.append(self._timed(partial(trial.read, [self._token] * size)))
                 trial.clear()
             found.append(Measurement(Work(1, size, size * size), min(taken)))
         return found
@@ -71,7 +93,7 @@ class Bench:
                 break
             sources = [self.samples.rows(1, length, encoder.outputs) for _ in range(count)]
             encoder.encode(sources)
-            taken = [self._timed(lambda sources=sources: encoder.encode(sources)) for _ in range(2)]  # type: ignore[misc]
+            taken = [self._timed(partial(encoder.encode, sources)) for _ in range(2)]
             found.append(Measurement(encoder.work(sources), min(taken)))
         return found
 

@@ -334,6 +334,15 @@ def test_prefix_with_text_that_has_no_token_is_undecodable(
         read(kind).encode_prefix(text)
 
 
+def test_prefix_of_words_that_a_tokenizer_without_an_unknown_token_knows(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(models.WordLevel({"ab": 0, "cd": 1}))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    assert Detokenizer(tmp_path).encode_prefix("ab  cd") == (0, 1)
+    with pytest.raises(UndecodableInput):
+        Detokenizer(tmp_path).encode_prefix("ab ef")
+
+
 def test_what_a_normaliser_takes_away_is_not_missed(read: Callable[[str], Detokenizer]) -> None:
     assert read("word_piece").decode(read("word_piece").encode_prefix(" A\u200b\x01 a\u0301 ")) == "a a"
 
