@@ -2,6 +2,7 @@
 
 python -m benchmarks run engine                    ours with batching on against off; about two minutes
 python -m benchmarks run peers --peers mosec       ours against its peers; goes on where it was cut short
+python -m benchmarks run generation                text written by ours, by CTranslate2, and without a server
 python -m benchmarks check FILE                    recomputes every ratio from the raw repetitions
 python -m benchmarks table FILE                    Markdown; with the reasons that FILE's notes.json gives
 python -m benchmarks plot FILE                     a PNG beside the file
@@ -21,7 +22,7 @@ from benchmarks.report.plot import plot
 from benchmarks.report.results import Results, ResultsUnreadable, read_results
 from benchmarks.report.table import render
 
-SUITES = ("engine", "peers")
+SUITES = ("engine", "peers", "generation")
 CACHE = Path(".cache/benchmarks")
 OK, FAILED, WRONG_USAGE = 0, 1, 2
 
@@ -75,12 +76,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from benchmarks.peers.catalogue import PEERS, Maker  # and what is below it: torch takes seconds to import
+    from benchmarks.peers.catalogue import PEERS  # and what is below it: torch takes seconds to import
+    from benchmarks.peers.writers import WriterMaker
     from benchmarks.suites.engine import ENGINE
+    from benchmarks.suites.generation import GENERATION
     from benchmarks.suites.peers import PEER_SUITE
     from benchmarks.suites.run import Bench
 
-    suite = {"engine": ENGINE, "peers": PEER_SUITE}[options.suite]
+    suite = {"engine": ENGINE, "peers": PEER_SUITE, "generation": GENERATION}[options.suite]
     named = {name.strip() for name in options.peers.split(",") if name.strip()}
     if unknown := named - PEERS.keys():
         return _fail(f"no peer {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}", WRONG_USAGE)
@@ -103,7 +106,7 @@ def _run(options: argparse.Namespace) -> int:
     except ClientUnbuildable as error:
         return _fail(str(error))
     phase = suite.quick_phase if options.quick else suite.phase
-    bench = Bench(suite, options.cache, Maker(generator, options.cache).make, pairs, phase, options.quick)
+    bench = Bench(suite, options.cache, WriterMaker(generator, options.cache).make, pairs, phase, options.quick)
     results = bench.run(chosen, fresh=options.fresh)
     path = options.out or _default_path(results)
     results.write(path)

@@ -41,7 +41,7 @@ class Generator:
                     [str(self.executable), str(plan), str(records)],
                     capture_output=True,
                     text=True,
-                    timeout=phase.end_s + phase.timeout_s + SPARE_S,
+                    timeout=phase.last_s + phase.timeout_s + SPARE_S,
                     check=False,
                 )
             except subprocess.TimeoutExpired as error:

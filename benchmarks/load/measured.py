@@ -1,6 +1,7 @@
 """The outcome of one run: raw counts, from which every figure is computed when it is asked for."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Literal
 
 import numpy as np
@@ -10,10 +11,31 @@ from benchmarks.load.latency import encode, latencies_s, percentile_ms
 from benchmarks.load.records import Outcome, Records
 from benchmarks.load.schedule import Closed, Phase, Schedule
 from benchmarks.load.verdict import Read, Tolerance, Vector, judge
+from benchmarks.load.writing import Comparison
 
-Figure = Literal["tokens_per_s", "requests_per_s", "p50_ms", "p99_ms", "in_time_per_s"]
+Figure = Literal["tokens_per_s", "requests_per_s", "p50_ms", "p99_ms", "in_time_per_s", "first_p99_ms"]
 RESOURCE_EXHAUSTED = 8
 """The gRPC status of a call that was refused at once."""
+
+
+class Compared(BaseModel):
+    """How the texts that were written compare with what is right; see `benchmarks.load.writing.Comparison`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    texts: int
+    tokens: int
+    tokens_alike: int | None
+    """Tokens before the first difference in each text; None: nothing but the length was compared."""
+    parted_at_tie: int
+    """Texts that leave what is right where two tokens are as good as equally likely."""
+    unequal: int
+    """Texts that leave it elsewhere, or are of another length: these are wrong."""
+
+    @classmethod
+    def of(cls, comparison: Comparison) -> "Compared":
+        """The same, as it is written."""
+        return cls(**asdict(comparison))
 
 
 class Measured(BaseModel):
@@ -25,7 +47,7 @@ class Measured(BaseModel):
     answered: int
     """Calls with a right answer."""
     useful_tokens: int
-    """Of those calls; padding is nobody's use."""
+    """Of those calls; padding is nobody's use. Where text is written: new tokens, shared out by time."""
     in_time: int
     """Those within the deadline; all, where there is none."""
     errors: dict[str, int] = {}
@@ -38,6 +60,11 @@ class Measured(BaseModel):
     """HdrHistogram of the right answers, in microseconds; empty where no single request was timed."""
     refusals: str = ""
     """HdrHistogram of the calls that the server refused, in microseconds from when each was meant to leave."""
+    first_tokens: str = ""
+    """HdrHistogram of the times to the first token, in microseconds from when each call was meant to leave; streams
+    only."""
+    compared: Compared | None = None
+    """None: no text was written."""
     rate: float | None = None
     """Arrivals a second in an open loop."""
     late_ms: float = 0.0
@@ -61,6 +88,7 @@ _FIGURES: Mapping[Figure, Callable[[Measured], float]] = {
     "in_time_per_s": lambda run: run.in_time / run.seconds,
     "p50_ms": lambda run: percentile_ms(run.latencies, 50) if run.answered else float("inf"),
     "p99_ms": lambda run: percentile_ms(run.latencies, 99) if run.answered else float("inf"),
+    "first_p99_ms": lambda run: percentile_ms(run.first_tokens, 99) if run.first_tokens else float("inf"),
 }
 
 

@@ -23,6 +23,8 @@ class Transport(IntEnum):
 
     HTTP1 = 1
     GRPC = 2
+    GRPC_STREAM = 3
+    """Answered with any number of messages, which are kept with the five bytes before each."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def write_plan(path: Path, prepared: Prepared, schedule: Schedule, phase: Phase,
         file.write(MAGIC)
         in_flight = schedule.in_flight if isinstance(schedule, Closed) else 0
         file.write(struct.pack("<4I", prepared.transport, prepared.port, connections, in_flight))
-        file.write(struct.pack("<2d", phase.end_s, phase.timeout_s))
+        file.write(struct.pack("<2d", phase.last_s, phase.timeout_s))
         file.write(_text(prepared.path.encode()))
         headers = prepared.headers or {}
         file.write(struct.pack("<I", len(headers)))
@@ -78,7 +80,7 @@ def _open_sends(
     prepared: Prepared, schedule: Schedule, phase: Phase, seed: int
 ) -> "np.ndarray[tuple[int], np.dtype[np.void]]":
     assert not isinstance(schedule, Closed)
-    times = poisson_arrivals(schedule.rate, phase.end_s, seed)
+    times = poisson_arrivals(schedule.rate, phase.last_s, seed)
     sends = np.zeros(len(times), dtype=_SEND)
     sends["request"] = list(islice(cycle(range(len(prepared.requests))), len(times)))
     sends["at_s"] = times

@@ -2,14 +2,14 @@
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-MAGIC = b"ATTRECS1"
+MAGIC = b"ATTRECS2"
 _HEAD = struct.Struct("<Q3d")
 _CALL = np.dtype(
     [
@@ -17,6 +17,7 @@ _CALL = np.dtype(
         ("outcome", "<u4"),
         ("status", "<u4"),
         ("size", "<u4"),
+        ("messages", "<u8"),
         ("intended_s", "<f8"),
         ("sent_s", "<f8"),
         ("done_s", "<f8"),
@@ -43,13 +44,15 @@ class Records:
     """All calls of a run, in the order in which they were made; times in seconds after its start."""
 
     calls: NDArray[np.void]
-    """Fields request, outcome, status, size, intended_s, sent_s, done_s."""
+    """Fields request, outcome, status, size, messages, intended_s, sent_s, done_s."""
     bodies: bytes
     started_s: float
     """On the monotonic clock."""
     ended_s: float
     cpu_s: float
     """Processor time of the client itself."""
+    arrived_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    """When each message of a stream was there, call after call, as many for each as its `messages`; others have 0."""
 
     def answers(self) -> Iterator[bytes]:
         """The body of each call, in order; empty where there was none."""
@@ -58,6 +61,13 @@ class Records:
         for size in self.calls["size"].tolist():
             yield bytes(view[at : at + size])
             at += size
+
+    def arrivals(self) -> Iterator[NDArray[np.float64]]:
+        """When the messages of each call were there, in order; empty for a call that is no stream."""
+        at = 0
+        for count in self.calls["messages"].tolist():
+            yield self.arrived_s[at : at + count]
+            at += count
 
 
 def read_records(path: Path) -> Records:
@@ -74,7 +84,9 @@ def read_records(path: Path) -> Records:
     if len(content) < end:
         raise RecordsUnreadable(f"{path.name} is cut short: {len(content)} bytes for {count} calls")
     calls = np.frombuffer(content[start:end], dtype=_CALL)
-    bodies = content[end:]
-    if len(bodies) != int(calls["size"].sum()):
+    times = end + int(calls["messages"].sum()) * 8
+    bodies = content[times:]
+    if len(content) < times or len(bodies) != int(calls["size"].sum()):
         raise RecordsUnreadable(f"{path.name} is cut short: {len(bodies)} bytes of answers, {calls['size'].sum()} told")
-    return Records(calls, bodies, started_s, ended_s, cpu_s)
+    arrived_s = np.frombuffer(content[end:times], dtype="<f8")
+    return Records(calls, bodies, started_s, ended_s, cpu_s, arrived_s)

@@ -34,11 +34,18 @@ class Phase:
     measured_s: float
     timeout_s: float = 30.0
     """A call without an answer for so long is given up and counted as an error."""
+    cool_down_s: float = 0.0
+    """How long calls go on beginning after the measured time, so that its last ones end in company as the others."""
 
     @property
     def end_s(self) -> float:
-        """When the last call may begin."""
+        """When the measured time ends."""
         return self.warm_up_s + self.measured_s
+
+    @property
+    def last_s(self) -> float:
+        """When the last call may begin."""
+        return self.end_s + self.cool_down_s
 
 
 def poisson_arrivals(rate: float, duration_s: float, seed: int) -> NDArray[np.float64]:

@@ -50,12 +50,14 @@ class Arm:
     precision: str = "fp32"
     asking: bool = False
     """Ours only: one request in a hundred also asks for attention weights."""
+    streamed: bool = False
+    """Ours only, of what writes text: each token is sent as it is written."""
 
     @property
     def id(self) -> str:
         """Such as `mosec/plain/minilm-shape/fp32`."""
-        parts = [self.target, self.setting, self.shape, self.precision]
-        return "/".join([*parts, "asking"] if self.asking else parts)
+        marks = [name for name in ("asking", "streamed") if getattr(self, name)]
+        return "/".join([self.target, self.setting, self.shape, self.precision, *marks])
 
 
 @dataclass(frozen=True)

@@ -19,16 +19,14 @@ from numpy.typing import NDArray
 Ids = NDArray[np.int64]
 Vector = NDArray[np.float32]
 
-GRAPH, PORT, BATCH, WORKERS, PRECISION, SCRATCH = (
+GRAPH, PORT, BATCH, WORKERS, PRECISION = (
     "BENCH_GRAPH",
     "BENCH_PORT",
     "BENCH_BATCH",
     "BENCH_WORKERS",
     "BENCH_PRECISION",
-    "BENCH_SCRATCH",
 )
-"""The variables: the ONNX file; the port to listen on; the largest batch, 1 for none; sessions; fp32, int8 or bf16; a
-folder to write to."""
+"""The variables: the ONNX file; the port to listen on; the largest batch, 1 for none; sessions; fp32, int8 or bf16."""
 
 BATCH_WAIT_S = 0.005
 """How long a peer's dynamic batching may wait for company."""

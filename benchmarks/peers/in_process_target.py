@@ -1,8 +1,10 @@
 """The plans of `in_process` and `without_grpc` as a side of a pair: a process that waits between its runs."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +18,13 @@ from benchmarks.load.verdict import Vector, cosine_of
 from benchmarks.peers.adapter import PeerUnavailable
 from benchmarks.peers.orders import READY, Order
 from benchmarks.peers.process import ServerProcess
-from benchmarks.peers.target import Command, Job, Target
+from benchmarks.peers.target import Command, EmbeddingJob, Job, Target
 
 SPARE_S = 120.0
 """What a run may take beyond its schedule; the first of a list prepares itself for every shape in it."""
 
 
-class InProcessTarget(Target):
+class PlanTarget(Target):
     """A plan in closed loop alone: without a server there is nobody to be late for."""
 
     def __init__(self, make: Callable[[Path], Command], log: Path) -> None:
@@ -71,8 +73,15 @@ class InProcessTarget(Target):
             self._process.wait_until(answers.exists, phase.end_s + SPARE_S, "run")
         except PeerUnavailable as error:
             raise LoadFailed(str(error)) from error
-        with np.load(answers, allow_pickle=False) as archive:
-            return _measured(job, archive["requests"], archive["vectors"], self.cpu_s() - before)
+        return self.judge(job, answers, self.cpu_s() - before)
+
+    @abstractmethod
+    def judge(self, job: Job, answers: Path, cpu_s: float) -> Measured:
+        """What a run comes to, every answer checked. Raises LoadFailed for a job of another kind."""
+
+    def arrays(self, requests: RequestList) -> dict[str, NDArray[Any]]:
+        """What the plan is told of a list: the ids of each request by its number."""
+        return {str(number): ids for number, ids in enumerate(requests.rows)}
 
     @property
     def _folder(self) -> Path:
@@ -83,11 +92,22 @@ class InProcessTarget(Target):
         """The list as a file, written when it first comes."""
         path = self._folder / f"rows-{requests.digest()[:16]}.npz"
         if not path.exists():
-            np.savez(path, **{str(number): ids for number, ids in enumerate(requests.rows)})  # type: ignore[arg-type]
+            np.savez(path, allow_pickle=False, **self.arrays(requests))
         return path
 
 
-def _measured(job: Job, requests: NDArray[np.int64], vectors: Vector, cpu_s: float) -> Measured:
+class InProcessTarget(PlanTarget):
+    """A plan that gives embeddings."""
+
+    @override
+    def judge(self, job: Job, answers: Path, cpu_s: float) -> Measured:
+        if not isinstance(job, EmbeddingJob):
+            raise LoadFailed("a plan that gives embeddings was asked for something else")
+        with np.load(answers, allow_pickle=False) as archive:
+            return _measured(job, archive["requests"], archive["vectors"], cpu_s)
+
+
+def _measured(job: EmbeddingJob, requests: NDArray[np.int64], vectors: Vector, cpu_s: float) -> Measured:
     tokens = right = 0
     worst_error, worst_cosine = 0.0, 1.0
     for number, vector in zip(requests.tolist(), vectors, strict=True):

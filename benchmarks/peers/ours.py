@@ -20,8 +20,10 @@ ROOT = Path(__file__).parents[2]
 SETTINGS: Mapping[str, Sequence[str]] = {
     "on": (),
     "off": ("--batching.enabled", "false"),
+    "static": ("--generation.static", "true"),
 }
-"""The flags of each setting by name; `on` is what the server does when nobody tells it anything."""
+"""The flags of each setting by name; `on` is what the server does when nobody tells it anything; with `static`
+nothing joins before the batch is empty."""
 
 PRECISIONS: Mapping[str, Sequence[str]] = {
     "fp32": (),

@@ -38,7 +38,7 @@ def _lines(results: Results, notes: Mapping[str, str]) -> Iterator[str]:
     yield "\n| ratio | what | value | 95% interval | at least | aim | decided by | why |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
     yield from (_headline(name, headline, notes.get(name)) for name, headline in results.ratios.items())
-    yield "\n| cell | figure | a | b | a over b | 95% interval | p99 a, b (ms) | least cosine a, b |"
+    yield "\n| cell | figure | a | b | a over b | 95% interval | p99 a, b (ms) | likeness a, b |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
     yield from map(_cell, results.cells)
     yield from map(_refusals, (cell for cell in results.cells if cell.may_refuse))
@@ -69,10 +69,10 @@ def _cell(cell: CellResult) -> str:
     ratio = "none" if cell.ratio is None else f"{cell.ratio.value:.3f}{wrong}"
     interval = "" if cell.ratio is None else _interval(cell.ratio)
     runs = [pair.a for pair in cell.pairs], [pair.b for pair in cell.pairs]
-    latencies, cosines = map(_p99, runs), (f"{min(run.min_cosine for run in side):.5f}" for side in runs)
+    latencies, likeness = map(_p99, runs), map(_likeness, runs)
     return (
         f"| `{cell.id}` | {cell.figure} | `{cell.a}` {a:,.1f} | `{cell.b}` {b:,.1f} | {ratio} | {interval} | "
-        f"{', '.join(latencies)} | {', '.join(cosines)} |"
+        f"{', '.join(latencies)} | {', '.join(likeness)} |"
     )
 
 
@@ -96,3 +96,14 @@ def _interval(ratio: RatioResult) -> str:
 def _p99(runs: list[Measured]) -> str:
     timed = [run.figure("p99_ms") for run in runs if run.latencies and run.answered]
     return f"{median(timed):.0f}" if timed else "-"
+
+
+def _likeness(runs: list[Measured]) -> str:
+    """Of embeddings the least cosine to what is right; of texts the share of tokens before the first difference."""
+    texts = [run.compared for run in runs if run.compared is not None]
+    if not texts:
+        return f"{min(run.min_cosine for run in runs):.5f}"
+    alike = [text.tokens_alike for text in texts if text.tokens_alike is not None]
+    if not alike:
+        return "lengths alone"
+    return f"{sum(alike) / max(1, sum(text.tokens for text in texts)):.2%}"

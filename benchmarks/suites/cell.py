@@ -1,12 +1,12 @@
 """What a suite is made of: cells that are measured, and ratios that are read from them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from benchmarks.load.measured import Figure
 from benchmarks.load.schedule import Closed, Phase
-from benchmarks.peers.catalogue import Arm
+from benchmarks.peers.catalogue import PEERS, Arm
 
 Rule = Literal["lowest", "geometric_mean"]
 
@@ -21,6 +21,18 @@ class ShareOfCapacity:
     share: float
     cells: tuple[str, ...]
     side: Literal["a", "b"]
+    tokens_each: float | None = None
+    """Requests are counted by their tokens, so many each on average; None: as they are answered."""
+
+    @property
+    def figure(self) -> Figure:
+        """What the capacity is read from."""
+        return "requests_per_s" if self.tokens_each is None else "tokens_per_s"
+
+    @property
+    def of_each(self) -> float:
+        """How much of the figure a request is."""
+        return 1.0 if self.tokens_each is None else self.tokens_each
 
 
 Load = Closed | ShareOfCapacity
@@ -87,3 +99,5 @@ class Suite:
     """Length of the request list."""
     seed: int = 20260
     """Of the request list and of the arrivals."""
+    peers: Mapping[str, str] = field(default_factory=lambda: {name: peer.version for name, peer in PEERS.items()})
+    """Versions of what is compared with, by name."""

@@ -16,8 +16,9 @@ from benchmarks.load.verdict import TOLERANCES
 from benchmarks.measure.environment import environment, now
 from benchmarks.measure.interleave import interleaved, order
 from benchmarks.measure.ratio import median
-from benchmarks.peers.catalogue import ECHO, PEERS, Arm
-from benchmarks.peers.target import Job, Target
+from benchmarks.peers.catalogue import ECHO, Arm
+from benchmarks.peers.target import EmbeddingJob, Job, Target
+from benchmarks.peers.writing_requests import WRITERS
 from benchmarks.report.results import (
     Ceiling,
     CellResult,
@@ -31,6 +32,7 @@ from benchmarks.shapes.publish import NOOP, SHAPES, graph_of
 from benchmarks.suites.cell import BestOf, Cell, Headline, Load, Suite
 from benchmarks.suites.reference import reference
 from benchmarks.suites.running import CannotRun, Running
+from benchmarks.suites.writing_job import writing_job
 
 NOOP_VOCABULARY = 30522
 CEILING_PHASE = Phase(warm_up_s=0.3, measured_s=1.0)
@@ -74,7 +76,7 @@ class Bench:
             suite=self.suite.name,
             quick=self.quick,
             environment=self._about,
-            peers={name: peer.version for name, peer in PEERS.items()},
+            peers=dict(self.suite.peers),
             seed=self.suite.seed,
             requests=self.suite.requests,
             ceiling=ceiling,
@@ -134,10 +136,20 @@ class Bench:
         return result.model_copy(update={"ratio": cell_ratio(result)})
 
     def _job(self, cell: Cell, arm: Arm, schedule: Schedule, phase: Phase) -> Job:
+        if arm.shape in WRITERS:
+            return writing_job(arm, schedule, phase, self.suite, self.cache)
         requests = self._requests(arm.shape, cell.mix)
         expected = reference(arm.shape, graph_of(arm.shape, self.cache), requests, self.cache)
         tolerance = TOLERANCES[arm.precision]
-        return Job(requests, expected, tolerance, schedule, phase, self.suite.seed, cell.deadline_s)
+        return EmbeddingJob(
+            requests=requests,
+            reference=expected,
+            tolerance=tolerance,
+            schedule=schedule,
+            phase=phase,
+            seed=self.suite.seed,
+            deadline_s=cell.deadline_s,
+        )
 
     def _of_pairs(self, job: Job) -> Iterator[Job]:
         """Both sides of a pair get the same arrivals, and each pair others: a tail is not that of one lucky draw."""
@@ -166,7 +178,7 @@ class Bench:
         if isinstance(load, Closed):
             return load
         sides = [
-            median([pair[load.side == "b"] for pair in cell.figures("requests_per_s")])
+            median([pair[load.side == "b"] / load.of_each for pair in cell.figures(load.figure)])
             for name in load.cells
             if (cell := self._done.get(name)) is not None and cell.sound
         ]

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "plan.hpp"
 
@@ -16,7 +17,8 @@ struct Answer {
   std::uint32_t call;
   Outcome outcome;
   std::uint32_t status;  // HTTP/1.1: its status; gRPC: the status code; 0 where there was none.
-  std::string body;
+  std::string body;               // A stream's messages keep the five bytes before each.
+  std::vector<double> arrived{};  // Streams: when each message was there, on the monotonic clock.
 };
 
 using Answered = std::function<void(Answer)>;

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "clock.hpp"
 #include "connection.hpp"
 
 namespace {
@@ -21,7 +22,20 @@ struct Stream {
   std::uint32_t http_status = 0;
   std::uint32_t grpc_status = kUnset;
   std::string body{};
+  std::size_t noted = 0;  // The end of the messages whose arrival is noted.
+  std::vector<double> arrived{};
 };
+
+constexpr std::size_t kPrefix = 5;  // Before each message: whether it is compressed, and its size.
+
+// The end of the message that begins at `at`: beyond the body's own where it is not whole, 0 where it is compressed.
+std::size_t message_end(const std::string& body, std::size_t at) {
+  if (body.size() - at < kPrefix) return body.size() + 1;
+  if (body[at] != 0) return 0;
+  std::size_t size = 0;
+  for (std::size_t i = 1; i < kPrefix; ++i) size = size << 8 | static_cast<std::uint8_t>(body[at + i]);
+  return at + kPrefix + size;
+}
 
 nghttp2_nv header(const std::string& name, const std::string& value) {
   return {reinterpret_cast<std::uint8_t*>(const_cast<char*>(name.data())),
@@ -113,21 +127,32 @@ class GrpcConnection final : public Connection {
       outcome = error == NGHTTP2_NO_ERROR ? Outcome::kMalformed : Outcome::kDisconnected;
     } else if (stream->grpc_status != 0) {
       outcome = Outcome::kRefused;
-    } else if (!unframe(stream->body)) {
+    } else if (!(plan_.protocol == Protocol::kGrpcStream ? whole(*stream) : unframe(stream->body))) {
       outcome = Outcome::kMalformed;
     }
     const auto status = stream->grpc_status == kUnset ? stream->http_status : stream->grpc_status;
-    answered_({stream->call, outcome, status, std::move(stream->body)});
+    answered_({stream->call, outcome, status, std::move(stream->body), std::move(stream->arrived)});
+  }
+
+  static void note(Stream& stream) {
+    while (true) {
+      const auto end = message_end(stream.body, stream.noted);
+      if (end == 0 || end > stream.body.size()) return;
+      stream.arrived.push_back(monotonic());
+      stream.noted = end;
+    }
   }
 
   // Takes the five bytes before the message off; false unless it is one uncompressed message.
   static bool unframe(std::string& body) {
-    if (body.size() < 5 || body[0] != 0) return false;
-    std::uint32_t size = 0;
-    for (int i = 1; i < 5; ++i) size = size << 8 | static_cast<std::uint8_t>(body[i]);
-    if (body.size() != size + 5) return false;
-    body.erase(0, 5);
+    if (message_end(body, 0) != body.size()) return false;
+    body.erase(0, kPrefix);
     return true;
+  }
+
+  // Whether it is messages alone, one at least, and all of them whole and uncompressed.
+  static bool whole(const Stream& stream) {
+    return !stream.arrived.empty() && stream.noted == stream.body.size();
   }
 
   static ssize_t read_request(nghttp2_session*, std::int32_t, std::uint8_t* buffer, std::size_t room,
@@ -157,7 +182,10 @@ class GrpcConnection final : public Connection {
                      void* self) {
     const auto& streams = static_cast<GrpcConnection*>(self)->streams_;
     const auto found = streams.find(id);
-    if (found != streams.end()) found->second->body.append(reinterpret_cast<const char*>(bytes), size);
+    if (found == streams.end()) return 0;
+    Stream& stream = *found->second;
+    stream.body.append(reinterpret_cast<const char*>(bytes), size);
+    if (static_cast<GrpcConnection*>(self)->plan_.protocol == Protocol::kGrpcStream) note(stream);
     return 0;
   }
 

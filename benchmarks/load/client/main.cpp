@@ -14,18 +14,18 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <ctime>
 #include <deque>
 #include <fstream>
 #include <unordered_set>
 #include <vector>
 
+#include "clock.hpp"
 #include "connection.hpp"
 #include "plan.hpp"
 
 namespace {
 
-constexpr char kMagic[] = "ATTRECS1";
+constexpr char kMagic[] = "ATTRECS2";
 constexpr double kLookForTimeoutsEvery = 0.05;
 
 struct Call {
@@ -36,14 +36,9 @@ struct Call {
   Outcome outcome = Outcome::kTimedOut;
   std::uint32_t status = 0;
   std::string body{};
+  std::vector<double> arrived{};
   Connection* connection = nullptr;
 };
-
-double monotonic() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
-}
 
 double cpu_seconds() {
   rusage used{};
@@ -72,7 +67,7 @@ class Load {
 
   void run() {
     // A channel is open before its first call; HTTP/1.1 opens connections as it needs them.
-    if (plan_.protocol == Protocol::kGrpc) {
+    if (plan_.protocol != Protocol::kHttp1) {
       for (std::uint32_t i = 0; i < plan_.connections; ++i) connect()->flush();
     }
     cpu_s_ = cpu_seconds();
@@ -99,7 +94,11 @@ class Load {
       put(file, static_cast<std::uint32_t>(call.outcome));
       put(file, call.status);
       put(file, static_cast<std::uint32_t>(call.body.size()));
+      put(file, static_cast<std::uint64_t>(call.arrived.size()));
       for (const double time : {call.intended_s, call.sent_s, call.done_s}) put(file, time);
+    }
+    for (const auto& call : calls_) {
+      for (const double time : call.arrived) put(file, time);
     }
     for (const auto& call : calls_) file << call.body;
     return static_cast<bool>(file.flush());
@@ -200,6 +199,8 @@ class Load {
     call.outcome = answer.outcome;
     call.status = answer.status;
     call.body = std::move(answer.body);
+    call.arrived = std::move(answer.arrived);
+    for (double& time : call.arrived) time -= start_s_;
     call.connection = nullptr;
   }
 

@@ -6,7 +6,8 @@
 #include <utility>
 #include <vector>
 
-enum class Protocol : std::uint32_t { kHttp1 = 1, kGrpc = 2 };
+// A call of kGrpc is answered with one message, one of kGrpcStream with any number of them.
+enum class Protocol : std::uint32_t { kHttp1 = 1, kGrpc = 2, kGrpcStream = 3 };
 
 // One entry of the schedule: which request, and in an open loop when it is meant to leave, in seconds after the start.
 struct Send {

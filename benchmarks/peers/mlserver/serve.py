@@ -14,7 +14,8 @@ from mlserver import MLModel
 from mlserver.cli import main as mlserver_main
 from mlserver.types import InferenceRequest, InferenceResponse, ResponseOutput
 
-from benchmarks.peers.encoder import BATCH, BATCH_WAIT_S, PORT, SCRATCH, WORKERS, Encoder, number
+from benchmarks.peers.encoder import BATCH, BATCH_WAIT_S, PORT, WORKERS, Encoder, number
+from benchmarks.peers.orders import SCRATCH
 
 
 class Embed(MLModel):  # type: ignore[misc]

@@ -11,7 +11,8 @@ from pytriton.decorators import batch
 from pytriton.model_config import DynamicBatcher, ModelConfig, Tensor
 from pytriton.triton import Triton, TritonConfig
 
-from benchmarks.peers.encoder import BATCH, BATCH_WAIT_S, PORT, SCRATCH, WORKERS, Encoder, Ids, Vector, encoders, number
+from benchmarks.peers.encoder import BATCH, BATCH_WAIT_S, PORT, WORKERS, Encoder, Ids, Vector, encoders, number
+from benchmarks.peers.orders import SCRATCH
 
 
 def alone(encoder: Encoder):  # type: ignore[no-untyped-def]  # noqa: ANN201 - the library's own types are not here

@@ -17,8 +17,8 @@ from server.tensors import Array
 ROWS = (1, 2, 4, 8, 16, 32, 64)
 LENGTHS = (8, 32, 128)
 REPETITIONS = 3
-CLEARLY = 1.08
-"""How many times quicker runs of many threads must be to take cores that others could use."""
+CLEARLY = 1.02
+"""How many times quicker runs of many threads must be to have the cores that others could use meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,26 @@
 """The compiled client against real servers: ours, and an HTTP/1.1 server of the standard library."""
 
+import struct
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 
 from benchmarks.load.build import ClientUnbuildable, build_client
 from benchmarks.load.drive import Generator, NobodyListens
 from benchmarks.load.measured import measure
+from benchmarks.load.plan import Prepared, Transport
+from benchmarks.load.records import Outcome
 from benchmarks.load.requests import request_list
 from benchmarks.load.schedule import Closed, Open, Phase
 from benchmarks.load.verdict import TOLERANCES
+from benchmarks.peers.generate_wire import messages_of
 from benchmarks.peers.process import free_port
 from benchmarks.peers.wire import NoopInference, RawHttp
 from benchmarks.shapes.publish import NOOP, published
@@ -89,6 +95,55 @@ def test_deadline_travels_as_metadata(generator, port):
     records = generator.drive(prepared, Closed(1), Phase(0.0, 0.05))
 
     assert 4 in records.calls["status"].tolist()
+
+
+@contextmanager
+def streaming_server():
+    """A gRPC server that sends a request back byte by byte, a message each."""
+
+    def bytes_of(request, context):
+        yield from (request[at : at + 1] for at in range(len(request)))
+
+    handler = grpc.unary_stream_rpc_method_handler(bytes_of)
+    server = grpc.server(ThreadPoolExecutor(max_workers=4))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("echo.Echo", {"Bytes": handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield port
+    finally:
+        server.stop(grace=None).wait()
+
+
+def streaming(port: int, *bodies: bytes) -> Prepared:
+    framed = [struct.pack(">BI", 0, len(body)) + body for body in bodies]
+    return Prepared(Transport.GRPC_STREAM, port, framed, "/echo.Echo/Bytes")
+
+
+def test_arrival_of_every_message_of_a_stream_is_noted(generator):
+    with streaming_server() as port:
+        records = generator.drive(streaming(port, b"abc", b"defgh"), Open(rate=100), Phase(0.0, 0.2))
+
+    assert set(records.calls["outcome"].tolist()) == {0}
+    for call, body, arrived in zip(records.calls, records.answers(), records.arrivals(), strict=True):
+        sent = b"defgh" if call["request"] else b"abc"
+        assert list(messages_of(body)) == [sent[at : at + 1] for at in range(len(sent))]
+        assert call["sent_s"] <= arrived[0]
+        assert list(arrived) == sorted(arrived)
+        assert arrived[-1] <= call["done_s"]
+
+
+def test_stream_without_a_message_is_no_answer(generator):
+    with streaming_server() as port:
+        records = generator.drive(streaming(port, b""), Closed(1), Phase(0.0, 0.05))
+
+    assert set(records.calls["outcome"].tolist()) == {Outcome.MALFORMED}
+
+
+def test_calls_go_on_beginning_while_the_run_cools_down(generator, port):
+    records = generator.drive(NoopInference().prepare(REQUESTS.rows, port), Closed(1), Phase(0.0, 0.05, 30.0, 0.1))
+
+    assert records.calls["sent_s"].max() > 0.05
 
 
 def test_port_without_a_server_is_told(generator):

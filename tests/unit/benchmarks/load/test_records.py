@@ -7,7 +7,7 @@ from benchmarks.load.records import MAGIC, RecordsUnreadable, read_records
 
 def written(path, calls: int = 2, body: bytes = b"abcde"):
     head = MAGIC + struct.pack("<Q3d", calls, 10.0, 2.0, 0.5)
-    rows = b"".join(struct.pack("<4I3d", index, 0, 200, size, 0.0, 0.1, 0.2) for index, size in ((0, 2), (1, 3)))
+    rows = b"".join(struct.pack("<4IQ3d", index, 0, 200, size, 0, 0.0, 0.1, 0.2) for index, size in ((0, 2), (1, 3)))
     path.write_bytes(head + rows + body)
     return path
 

@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from benchmarks.peers.in_process import PLANS, Plan, drive
 from benchmarks.peers.in_process_target import InProcessTarget
 from benchmarks.peers.orders import Order, read_rows
 from benchmarks.peers.ours import ROOT
-from benchmarks.peers.target import Command, Job
+from benchmarks.peers.target import Command, EmbeddingJob
 from benchmarks.shapes.publish import SHAPES
 from benchmarks.suites.reference import reference
 
@@ -37,7 +38,13 @@ def expected(cache):
 
 @pytest.fixture
 def job(expected):
-    return Job(REQUESTS, expected, TOLERANCES["fp32"], Closed(4), Phase(0.05, 0.3))
+    return EmbeddingJob(
+        requests=REQUESTS,
+        reference=expected,
+        tolerance=TOLERANCES["fp32"],
+        schedule=Closed(4),
+        phase=Phase(0.05, 0.3),
+    )
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -69,7 +76,7 @@ def test_plan_stays_up_between_its_runs(target, setting, cache, job):
     try:
         first, second = plan.measure(job), plan.measure(job)
         with pytest.raises(LoadFailed, match="closed loop alone"):
-            plan.measure(Job(REQUESTS, job.reference, job.tolerance, Open(5.0), job.phase))
+            plan.measure(replace(job, schedule=Open(5.0)))
     finally:
         plan.stop()
 

@@ -41,7 +41,8 @@ def test_flags_are_settings_of_the_server(setting, precision, tmp_path):
     settings = load_settings(command.arguments[command.arguments.index("serve") + 1 :])
 
     assert settings.grpc.port == command.port
-    assert settings.batching.enabled == (setting == "on")
+    assert settings.batching.enabled == (setting != "off")
+    assert settings.generation.static == (setting == "static")
     assert settings.runtime.precision == ("manifest" if precision == "fp32" else precision)
 
 

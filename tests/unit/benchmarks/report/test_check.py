@@ -3,6 +3,7 @@ import json
 import pytest
 
 from benchmarks.__main__ import FAILED, OK, main
+from benchmarks.load.measured import Compared
 from tests.unit.benchmarks.report.results_by_hand import cell, headline, latencies, results, run
 
 
@@ -135,6 +136,15 @@ def test_table_tells_how_soon_calls_were_refused(tmp_path, capsys):
 
     assert main(["table", str(tmp_path / "r.json")]) == OK
     assert "told so within 0.50 ms, 99% in 0.50 ms" in capsys.readouterr().out
+
+
+def test_table_tells_how_alike_texts_are(tmp_path, capsys):
+    alike = Compared(texts=2, tokens=40, tokens_alike=39, parted_at_tie=1, unequal=0)
+    pairs = [(run(300, compared=alike), run(200, compared=alike.model_copy(update={"tokens_alike": None})))] * 6
+    results(cell("x", *pairs), lowest=headline("x")).write(tmp_path / "r.json")
+
+    assert main(["table", str(tmp_path / "r.json")]) == OK
+    assert "| 97.50%, lengths alone |" in capsys.readouterr().out
 
 
 def test_plot_is_drawn_beside_the_file(file):

@@ -214,6 +214,14 @@ def test_rate_is_a_share_of_the_largest_capacity(run, log):
     assert rates == pytest.approx([0.7 * 20] * 4)
 
 
+def test_capacity_may_be_counted_by_tokens(run, log):
+    load = ShareOfCapacity(0.5, ("x",), "a", tokens_each=8.0)
+    run(cell("x", SLOW), cell("z", FAST, load, figure="p99_ms"))
+
+    rates = [entry[1].rate for entry in log if isinstance(entry, tuple) and isinstance(entry[1], Open)]
+    assert rates == pytest.approx([0.5 * 400 / 8] * 4)
+
+
 def test_cell_whose_capacity_is_not_known_is_told_so(run):
     results = run(cell("z", FAST, ShareOfCapacity(0.7, ("x",), "b")))
 

@@ -2,11 +2,13 @@ import pytest
 
 from benchmarks.load.schedule import Phase
 from benchmarks.peers.catalogue import OURS, PEERS
+from benchmarks.peers.writers import CTRANSLATE2, FULL_SLOTS
 from benchmarks.suites.cell import BestOf, ShareOfCapacity, Suite
 from benchmarks.suites.engine import ENGINE
+from benchmarks.suites.generation import GENERATION
 from benchmarks.suites.peers import PEER_SUITE
 
-SUITES = pytest.mark.parametrize("suite", [ENGINE, PEER_SUITE], ids=lambda suite: suite.name)
+SUITES = pytest.mark.parametrize("suite", [ENGINE, PEER_SUITE, GENERATION], ids=lambda suite: suite.name)
 
 
 @SUITES
@@ -41,7 +43,7 @@ def test_pairs_are_enough_for_95_percent(suite):
 
 def measured_s(suite: Suite) -> float:
     phases: list[Phase] = [cell.phase or suite.phase for cell in suite.cells]
-    return sum(2 * suite.pairs * phase.end_s for phase in phases)
+    return sum(2 * suite.pairs * phase.last_s for phase in phases)
 
 
 REQUIRED = {
@@ -68,9 +70,9 @@ def test_peer_suite_states_every_ratio_with_what_it_has_to_reach():
     assert stated == REQUIRED
 
 
-def cells_of(headline_id: str):
-    headline = next(headline for headline in PEER_SUITE.headlines if headline.id == headline_id)
-    return [cell for cell in PEER_SUITE.cells if cell.id in headline.cells]
+def cells_of(headline_id: str, suite: Suite = PEER_SUITE):
+    headline = next(headline for headline in suite.headlines if headline.id == headline_id)
+    return [cell for cell in suite.cells if cell.id in headline.cells]
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
@@ -124,3 +126,52 @@ def test_peer_suite_measures_for_less_than_75_minutes():
 
 def test_own_suite_measures_for_less_than_two_minutes():
     assert measured_s(ENGINE) < 90  # the rest is for starting
+
+
+REQUIRED_OF_GENERATION = {
+    "gen_over_ct2_fp32": (1.5, 1.9),
+    "gen_over_ct2_int8": (0.8, 1.0),
+    "gen_over_static": (1.5, 1.75),
+    "gen_over_full_slots": (0.85, 0.92),
+    "ttft_p99_static_over_ours": (3.0, 6.0),
+    "gen_alone_over_ct2": (1.0, 1.15),
+    "rnn_64_over_1": (8.0, 16.0),
+}
+
+
+def test_generation_states_every_ratio_with_what_it_has_to_reach():
+    stated = {headline.id: (headline.at_least, headline.aim) for headline in GENERATION.headlines}
+
+    assert stated == REQUIRED_OF_GENERATION
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("gen_over_ct2_fp32", {(CTRANSLATE2, "2x16"), (CTRANSLATE2, "1x32")}),
+        ("gen_over_ct2_int8", {(CTRANSLATE2, "2x16"), (CTRANSLATE2, "1x32")}),
+        ("gen_over_full_slots", {(FULL_SLOTS, "2x16"), (FULL_SLOTS, "1x32")}),
+        ("gen_over_static", {(OURS, "static")}),
+        ("gen_alone_over_ct2", {(CTRANSLATE2, "alone")}),
+        ("ttft_p99_static_over_ours", {(OURS, "static")}),
+    ],
+)
+def test_ours_writes_in_the_same_precision_as_what_stands_beside_it(name, other):
+    cells = cells_of(name, GENERATION)
+
+    assert {(cell.b.target, cell.b.setting) for cell in cells} == other
+    assert all((cell.a.target, cell.a.setting) == (OURS, "on") for cell in cells)
+    assert all(cell.a.precision == cell.b.precision for cell in cells)
+    assert all(cell.a.streamed == (name == "ttft_p99_static_over_ours") for cell in cells)
+
+
+def test_arrivals_are_a_share_of_what_static_batching_can_do():
+    (cell,) = cells_of("ttft_p99_static_over_ours", GENERATION)
+
+    assert (cell.load.share, cell.load.cells, cell.load.side) == (0.7, ("over-static/fp32",), "b")
+    assert cell.load.tokens_each == 36
+    assert cell.figure == "first_p99_ms"
+
+
+def test_generation_measures_for_less_than_25_minutes():
+    assert measured_s(GENERATION) < 18 * 60  # the rest is for texts that are under way at the end, and for starting
