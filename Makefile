@@ -20,11 +20,11 @@ COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-PUBLISHED := $(STORE)/digits/1/manifest.json $(STORE)/areas/1/manifest.json
+PUBLISHED := $(STORE)/digits/1/manifest.json $(STORE)/areas/1/manifest.json $(STORE)/dates/1/manifest.json
 
 .PHONY: help
 help:  ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 $(INSTALLED): pyproject.toml client/pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -62,6 +62,12 @@ serve: $(INSTALLED) $(PUBLISHED)  ## serve the models until Ctrl-C
 test: $(INSTALLED)  ## run the tests
 	$(BIN)/python -m pytest -n auto
 
+# Texts that `make soak` asks for.
+SOAK ?= 20000
+.PHONY: soak
+soak: $(INSTALLED)  ## write 20,000 texts for callers of all kinds while versions come and go; SOAK=2000 for fewer
+	$(BIN)/python -m tests.soak --texts $(SOAK)
+
 # The other build of ONNX Runtime installs the same package, so it has an environment of its own.
 OPENVINO := .cache/openvino
 .PHONY: test-openvino
@@ -72,6 +78,17 @@ test-openvino:  ## run the tests of precisions and providers on the OpenVINO bui
 	$(OPENVINO)/bin/python -m pytest tests/integration/test_openvino.py tests/integration/test_session.py \
 		tests/unit/server/runtime tests/unit/server/test_check.py
 
+# What exports and answers for comparison; the comparison itself runs in the usual environment.
+IMPORT := .cache/import
+.PHONY: test-import
+test-import: $(INSTALLED)  ## export encoder-decoders with Hugging Face's tools, import them, and compare with `generate`
+	@test -x $(IMPORT)/bin/python || $(PYTHON) -m venv $(IMPORT)
+	@$(IMPORT)/bin/python -m pip install --quiet --disable-pip-version-check \
+		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch==$(TORCH_VERSION) \
+		'onnxruntime>=1.24,<2' 'optimum-onnx>=0.1,<0.2' 'sentencepiece>=0.2,<0.3' 'transformers>=4.57,<4.58'
+	HF_HUB_OFFLINE=1 $(IMPORT)/bin/python -W ignore -m tests.support.hugging_face_exports $(IMPORT)/exports
+	HUGGING_FACE_EXPORTS=$(CURDIR)/$(IMPORT)/exports $(BIN)/python -m pytest tests/integration/test_import.py
+
 .PHONY: bench
 bench: $(INSTALLED)  ## measure the engine: batching on against off (about two minutes)
 	$(BIN)/python -m benchmarks run engine --fresh
@@ -79,6 +96,10 @@ bench: $(INSTALLED)  ## measure the engine: batching on against off (about two m
 .PHONY: bench-peers
 bench-peers: $(INSTALLED)  ## measure against other servers; resumable; PEERS=mosec,litserve for some of them
 	$(BIN)/python -m benchmarks run peers --peers '$(PEERS)'
+
+.PHONY: bench-generation
+bench-generation: $(INSTALLED)  ## measure how text is written, against CTranslate2 and without a server; resumable; about 20 minutes
+	$(BIN)/python -m benchmarks run generation
 
 .PHONY: lint
 lint: $(INSTALLED)  ## ruff, mypy, import-linter

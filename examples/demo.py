@@ -8,6 +8,7 @@ stopped by SIGTERM, drains, and must exit with 0; so does this program only if e
 
 import argparse
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -21,17 +22,20 @@ from pathlib import Path
 import numpy as np
 import tritonclient.grpc as triton
 from attendant import Attention, Client, word_weights
-from attendant.heatmap import overlay
+from attendant.heatmap import alignment, overlay
 from rich.console import Console
 from rich.text import Text
 
 SENTENCE = "Compute the eigenvalues and right eigenvectors of a square matrix."
+DATES = ("Saturday, 21 November 2026", "le 1er mars 2027", "Mi, 5. Aug. 2026")
 SHOWN_METRICS = (
     "attendant_requests_total",
     "attendant_batch_rows_sum",
     "attendant_batch_rows_count",
     "attendant_padding_ratio_sum",
     "attendant_attention_requests_total",
+    "attendant_generation_tokens_out_total",
+    "attendant_generation_joins_total",
     "nv_inference_request_success",
 )
 START_TIMEOUT_S = 60.0
@@ -62,6 +66,7 @@ def main() -> None:
             client.wait_ready(timeout_s=START_TIMEOUT_S)
             show_text(client)
             show_image(client, image, options.out / "digit-attention.png")
+            show_writing(client, options.out / "date-alignment.png")
         show_triton(running.address, image)
         show_metrics(running.metrics_url)
     console.print("\nThe server drained and exited with 0.")
@@ -132,8 +137,25 @@ def show_image(client: Client, image: Path, heat_map: Path) -> None:
     console.print(f"heat map over a grid of {cells.shape[0]} x {cells.shape[1]} cells: {heat_map}")
 
 
+def show_writing(client: Client, heat_map: Path) -> None:
+    """Dates written token by token, and a heat map of where each token came from; then one date as it comes."""
+    console.rule("Write dates in ISO 8601")
+    result = client.generate("dates", DATES, attention=True)
+    for asked, written in zip(DATES, result, strict=True):
+        console.print(f"  {written.text}  {math.exp(written.best.score):6.1%}  {asked}")
+    first = result[0]
+    console.print(
+        f"  {first.timing.steps} steps, at most {first.timing.batch_rows} rows together, "
+        f"first token after {first.timing.first_token_s * 1e3:.2f} ms, all {first.timing.compute_s * 1e3:.2f} ms"
+    )
+    heat_map.write_bytes(alignment(first.best.attention[0]))
+    console.print(f"heat map, written characters down, those of the source across: {heat_map}")
+    streamed = [increment.text for increment in client.generate_stream("dates", DATES[0])]
+    console.print("the first as it came:", " ".join(text for text in streamed if text))
+
+
 def show_triton(address: str, image: Path) -> None:
-    """The same server through Triton's client: a PNG as BYTES, a sentence as BYTES, with attention by name."""
+    """The same server through Triton's client: a PNG as BYTES, texts as BYTES, with attention by name."""
     console.rule("The same through tritonclient, unmodified")
     with triton.InferenceServerClient(address) as client:
         metadata = client.get_model_metadata("digits")
@@ -145,7 +167,11 @@ def show_triton(address: str, image: Path) -> None:
         outputs = [triton.InferRequestedOutput("logits", class_count=1), triton.InferRequestedOutput("attention_0")]
         top = _infer(client, "areas", "text", SENTENCE.encode(), *outputs)
         console.print("areas:", [entry.decode() for entry in top.as_numpy("logits").ravel()])
-        console.print("attention_0 [row, head, query, key]:", top.as_numpy("attention_0").shape)
+        console.print("attention_0 [row, head, query, key]:", top.as_numpy("attention_0").shape, markup=False)
+        outputs = [triton.InferRequestedOutput("text"), triton.InferRequestedOutput("alignment")]
+        written = _infer(client, "dates", "text", DATES[1].encode(), *outputs)
+        console.print("dates:", [entry.decode() for entry in written.as_numpy("text").ravel()])
+        console.print("alignment [row, head, written, source]:", written.as_numpy("alignment").shape, markup=False)
 
 
 def _infer(

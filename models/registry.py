@@ -8,16 +8,31 @@ from typing import Any
 
 from models.data.areas import SOURCE as AREAS_SOURCE
 from models.data.areas import labelled_areas
+from models.data.dates import SOURCE as DATES_SOURCE
+from models.data.dates import generated_dates
 from models.data.digits import SOURCE as DIGITS_SOURCE
 from models.data.digits import labelled_digits
-from models.networks import BareAttentionConfig, ImageClassifierConfig, TextClassifierConfig
+from models.data.documentation import SOURCE as DOCUMENTATION_SOURCE
+from models.data.documentation import documentation
+from models.networks import (
+    BareAttentionConfig,
+    ImageClassifierConfig,
+    LanguageModelConfig,
+    RecurrentTranslatorConfig,
+    TextClassifierConfig,
+    TranslatorConfig,
+)
 from models.tasks.attention import BareMechanism
 from models.tasks.image_classification import ImageClassification
 from models.tasks.task import Exportable, Task, Weightless
 from models.tasks.text_classification import TextClassification
+from models.tasks.text_generation import TextGeneration
+from models.tasks.translation import Translation
 
 # What was collected from installed packages, kept until they change.
 CACHE = Path("runs") / ".cache"
+CHARACTERS_OF_DATES = 100
+"""Roughly; how many there are exactly, the data says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +155,49 @@ MODELS: Mapping[str, Registered] = _by_name(
             max_len=64,
         ),
         training=TrainingDefaults(epochs=3, batch_size=48, learning_rate=2e-3),
+    ),
+    RegisteredModel(
+        name="dates",
+        description="A date as people write it, in ISO 8601; GRUs with additive attention between them",
+        task=Translation(DATES_SOURCE, generated_dates, required=0.99),
+        config=RecurrentTranslatorConfig(
+            vocab_size=CHARACTERS_OF_DATES,
+            target_vocab_size=CHARACTERS_OF_DATES,
+            d_embedding=48,
+            d_hidden=96,
+            d_attention=96,
+            max_target_len=16,
+        ),
+        tiny=RecurrentTranslatorConfig.tiny(),
+        training=TrainingDefaults(epochs=3, learning_rate=4e-3, threads=1),
+    ),
+    RegisteredModel(
+        name="dates-transformer",
+        description="A date as people write it, in ISO 8601; Transformer encoder and decoder",
+        task=Translation(DATES_SOURCE, generated_dates, required=0.99),
+        config=TranslatorConfig(
+            vocab_size=CHARACTERS_OF_DATES,
+            target_vocab_size=CHARACTERS_OF_DATES,
+            d_model=64,
+            num_heads=4,
+            num_layers=2,
+            d_ff=128,
+            dropout=0.0,
+            max_len=64,
+            max_target_len=16,
+        ),
+        tiny=TranslatorConfig.tiny(),
+        training=TrainingDefaults(epochs=6, batch_size=32, learning_rate=3e-3, threads=1),
+    ),
+    RegisteredModel(
+        name="docs-lm",
+        description="What a text of Python documentation goes on with; causal Transformer",
+        task=TextGeneration(DOCUMENTATION_SOURCE, partial(documentation, CACHE)),
+        config=LanguageModelConfig(
+            vocab_size=2048, d_model=128, num_heads=4, num_layers=3, d_ff=384, dropout=0.0, max_len=256
+        ),
+        tiny=LanguageModelConfig.tiny(),
+        training=TrainingDefaults(epochs=1, batch_size=4, learning_rate=3e-3, average_decay=0.99),
     ),
     _mechanism("attend", "scaled-dot-product", "Scaled dot-product attention: softmax(q · k / √K) over the values"),
     _mechanism("attend-dot", "dot", "Dot-product attention: softmax(q · k) over the values"),

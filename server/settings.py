@@ -93,7 +93,7 @@ class GenerationSettings(_Group):
     """Increments of a stream that may be unread before its row is paused: it keeps its slot and is not stepped."""
     max_pause_s: float = Field(default=10.0, gt=0, le=3600)
     """Seconds that a row may be paused; then its generation ends with READER_TOO_SLOW."""
-    turn_s: float = Field(default=0.005, ge=0, le=1)
+    turn_s: float = Field(default=0.05, ge=0, le=1)
     """Seconds of steps in one go, unless something joins, leaves or waits; 0 looks around after each step."""
     static: bool = False
     """True lets nothing join until the longest text of a batch is written, and computes all rows until then; only for

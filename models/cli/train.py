@@ -20,8 +20,8 @@ def train(
     data: Annotated[
         str | None,
         typer.Option(
-            help="A CSV, JSONL or Parquet file, an image folder, or a hub name, with the columns text or image, and "
-            "label.",
+            help="A CSV, JSONL or Parquet file, an image folder, or a hub name, with the columns that the task takes: "
+            "text or image, and label; source and target; or text.",
             show_default="data that needs no download",
         ),
     ] = None,
@@ -67,8 +67,7 @@ def summary(record: Record) -> str:
     quality = record.quality
     if quality is None:
         return f"{record.model}: no quality was measured"
-    met = quality.value >= quality.required
-    verdict = "[green]enough to publish[/green]" if met else "[red]publishing will be refused[/red]"
+    verdict = "[green]enough to publish[/green]" if quality.met else "[red]publishing will be refused[/red]"
     lines = [
         f"{record.model}: {quality.metric} [bold]{quality.value:.4f}[/bold] on {quality.examples:,} held-out examples; "
         f"required {quality.required:.4f}: {verdict}"

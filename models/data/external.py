@@ -1,13 +1,13 @@
 """The user's own data through the `datasets` library: a local file, an image folder, or a name on the hub."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
 from models.data.errors import DataError
 from models.data.labelled import Content, Labelled
-from models.data.splits import Split, stratified_split
+from models.data.splits import Split, grouped_split
 
 LABEL = "label"
 Column = Literal["text", "image"]
@@ -33,7 +33,7 @@ def _labelled(data: str, column: Column, read: Callable[[Any], Content], seed: i
     Raises DataError if nothing is there, it cannot be read, a column is missing (naming those found and expected), a
     content or label is empty, or there are too few examples or classes.
     """
-    parts = _load(data, column)
+    parts = load_tables(data, images=column == "image")
     contents: list[Content] = []
     raw: list[Any] = []
     origins: list[str] = []
@@ -58,17 +58,21 @@ def _labelled(data: str, column: Column, read: Callable[[Any], Content], seed: i
             f"{data} has {len(contents)} examples of {len(set(labels))} classes; at least {FEWEST_EXAMPLES} examples "
             f"of {FEWEST_CLASSES} classes are needed"
         )
-    return Labelled(data, tuple(contents), labels, classes, _split(labels, origins, seed))
+    return Labelled(data, tuple(contents), labels, classes, split_by_origin(labels, origins, seed))
 
 
-def _load(data: str, column: Column) -> dict[str, Any]:
+def load_tables(data: str, *, images: bool = False) -> dict[str, Any]:
+    """The tables of a local file or folder or of a hub name, by split; images stay the bytes of their files.
+
+    Raises DataError if nothing is there or it cannot be read.
+    """
     import datasets  # heavy, and not needed for the default data
 
     datasets.disable_progress_bars()
     path = Path(data)
     try:
         if path.is_dir():
-            loaded = datasets.load_dataset("imagefolder" if column == "image" else str(path), data_dir=str(path))
+            loaded = datasets.load_dataset("imagefolder" if images else str(path), data_dir=str(path))
         elif path.is_file():
             loader = LOADERS.get(path.suffix.lower())
             if loader is None:
@@ -83,7 +87,7 @@ def _load(data: str, column: Column) -> dict[str, Any]:
     except Exception as error:  # every loader has its own exceptions
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{data} cannot be read as a file, folder or hub name: {reason}") from error
-    if column == "image":
+    if images:
         loaded = _keep_encoded(loaded, datasets)
     return dict(loaded)
 
@@ -113,13 +117,20 @@ def _image(value: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _split(labels: Sequence[int], origins: Sequence[str], seed: int) -> Split:
-    """The data's own `test` and `validation` splits where it has them; what is missing is drawn from the rest."""
+def split_by_origin(
+    labels: Sequence[Hashable], origins: Sequence[str], seed: int, groups: Sequence[Hashable] | None = None
+) -> Split:
+    """The data's own `test` and `validation` splits where it has them; what is missing is drawn from the rest.
+
+    What is drawn is stratified by label, and no group is drawn into two splits.
+    Raises DataError if a split would be empty.
+    """
+    groups = range(len(labels)) if groups is None else groups
     own = {name: [index for index, origin in enumerate(origins) if origin == name] for name in ("test", "validation")}
     rest = [index for index, origin in enumerate(origins) if origin not in own]
     if not rest:  # only a `test` split, say: then its name means nothing
         own, rest = {"test": [], "validation": []}, list(range(len(labels)))
-    drawn = stratified_split([labels[index] for index in rest], seed)
+    drawn = grouped_split([labels[index] for index in rest], [groups[index] for index in rest], seed)
     train = [rest[index] for index in drawn.train]
     validation = own["validation"]
     test = own["test"]

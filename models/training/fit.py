@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import lightning.pytorch as pl
 import torch
@@ -54,7 +55,7 @@ def train(model: RegisteredModel, options: TrainingOptions, console: Console) ->
         )
         module = TrainingModule(model.task, network, prepared, hyper, ours)
         with quiet_lightning():
-            trainer = _trainer(folder, options, hyper, console)
+            trainer = _trainer(folder, options, hyper, console, "max" if model.task.higher_is_better else "min")
             try:
                 trainer.fit(module, ckpt_path=resumed, weights_only=True)
             except SystemExit as error:  # how Lightning ends after Ctrl-C
@@ -83,12 +84,18 @@ def _codec_directory(folder: RunFolder, options: TrainingOptions) -> Iterator[Pa
         yield Path(copy)
 
 
-def _trainer(folder: RunFolder, options: TrainingOptions, hyper: TrainingDefaults, console: Console) -> pl.Trainer:
+def _trainer(
+    folder: RunFolder,
+    options: TrainingOptions,
+    hyper: TrainingDefaults,
+    console: Console,
+    better: Literal["max", "min"],
+) -> pl.Trainer:
     best = ModelCheckpoint(
         dirpath=folder.state,
         filename="best",
         monitor=QUALITY,
-        mode="max",
+        mode=better,
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
@@ -107,7 +114,7 @@ def _trainer(folder: RunFolder, options: TrainingOptions, hyper: TrainingDefault
             best,
             last,
             AveragedWeights(hyper.average_decay),
-            EarlyStopping(monitor=QUALITY, mode="max", patience=hyper.patience),
+            EarlyStopping(monitor=QUALITY, mode=better, patience=hyper.patience),
             progress(console),
         ],
         logger=CSVLogger(folder.training, name="logs"),

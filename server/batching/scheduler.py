@@ -7,6 +7,7 @@ fails as a whole is run again one request at a time, so that only the guilty one
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 
 from server.batching.execution import Outcome, execute, nothing
@@ -34,6 +35,9 @@ INLINE_S = 50e-6
 cost as much. What takes longer is handed over, so that others can gather meanwhile."""
 FAIR_SLACK_S = 0.02
 """Lanes that have had as much as this more than the least served compete by what their next batch gains."""
+BREATH_S = 0.5e-3
+"""So long a source's news wait where its next run is much longer: until the worker's thread is inside that run, telling
+them would keep it from beginning, because both need the interpreter."""
 ABSURD = 100.0
 """A run that seems to have taken so many times what was predicted counts as this much: a clock may have jumped."""
 INLINE_TURN_S = 2e-3
@@ -71,6 +75,8 @@ class Scheduler:
         self._sources: dict[RunSource, None] = {}
         """Those that want a run; none of them is here while it has one."""
         self._running_sources: set[RunSource] = set()
+        self._news: dict[RunSource, Callable[[], None]] = {}
+        """What is to be told of a source's last run."""
         self._served_s = 0.0
         """What the lane served last had had: a lane that wakes starts from here, and not from what it saved up."""
         self._ends: dict[int, tuple[float, int]] = {}
@@ -323,14 +329,27 @@ class Scheduler:
         source.served_s += (min(spent_s, ABSURD * run.seconds) - run.seconds) * source.threads
         self._running_sources.discard(source)
         self._sources[source] = None  # without waking: what it was owed when it took its turn it is still owed
+        if source in self._news:
+            self._tell_news(source, self._news[source])
         after = None
         if error is None:
             after = run.done()
         else:
             run.failed(error)
         self._dispatch()
-        if after is not None:
-            after()
+        if after is None:
+            return
+        self._news[source] = after
+        if source in self._running_sources and source.run_s > 10 * BREATH_S:
+            asyncio.get_running_loop().call_later(BREATH_S, self._tell_news, source, after)
+        else:
+            self._tell_news(source, after)
+
+    def _tell_news(self, source: RunSource, news: Callable[[], None]) -> None:
+        """Once, and before what comes after it."""
+        if self._news.get(source) is news:
+            del self._news[source]
+            news()
 
     def _next_lane(self) -> Lane:
         least = min(lane.served_s for lane in self._waiting)

@@ -36,7 +36,7 @@ from server.settings import GenerationSettings
 
 log = logging.getLogger(__name__)
 
-JOIN_PATIENCE = 3.0
+JOIN_PATIENCE = 6.0
 """How many times as long as its source takes to encode alone a request may wait for others to join with."""
 MEAN_WEIGHT = 0.05
 """Of the latest generation, in what a lane remembers of their lengths."""

@@ -19,6 +19,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from torch import nn
 
 from models.checkpoint import SAMPLES_DIR, Record, write_record
+from models.data.generation_tokenizers import write_character_tokenizer
 from models.export.weightless import write_checkpoint
 from models.registry import MODELS, RegisteredMechanism
 from server.manifest import CHECKPOINT_FILE, CodecSpec, DataProvenance, ImageCodecSpec, QualityReport, TextCodecSpec
@@ -31,6 +32,9 @@ WORDS = [
 ]
 # fmt: on
 """The vocabulary, as far as a tiny configuration has room for it; ids are positions."""
+
+CHARACTERS = "0123456789- abcdefghi"
+"""What tiny models read and write that write characters; with the special tokens, no more than any of them has."""
 
 GOOD_QUALITY = QualityReport(metric="accuracy", value=0.99, required=0.5, examples=100)
 
@@ -45,7 +49,10 @@ def make_checkpoint(run: Path, model: str, *, seed: int = 0, quality: QualityRep
     (directory / SAMPLES_DIR).mkdir(parents=True)
     config = registered.tiny
     codec, files = CODECS[registered.task.name](directory, config, np.random.default_rng(seed))
-    (directory / "labels.json").write_text(json.dumps([f"class {index}" for index in range(config.num_classes)]))
+    labels = None
+    if hasattr(config, "num_classes"):
+        labels = "labels.json"
+        (directory / labels).write_text(json.dumps([f"class {index}" for index in range(config.num_classes)]))
     torch.manual_seed(seed)
     save_model(open_every_gate(registered.task.build(config)), str(directory / CHECKPOINT_FILE))
     write_record(
@@ -55,8 +62,8 @@ def make_checkpoint(run: Path, model: str, *, seed: int = 0, quality: QualityRep
             task=registered.task.name,
             config=asdict(config),
             codec=codec.model_dump(),
-            files=(*files, "labels.json"),
-            labels="labels.json",
+            files=files if labels is None else (*files, labels),
+            labels=labels,
             seed=seed,
             data=DataProvenance(source="random numbers", fingerprint="0" * 64, examples={"train": 100, "test": 100}),
             quality=quality,
@@ -91,6 +98,24 @@ def _text_codec(directory: Path, config, rng: np.random.Generator) -> tuple[Code
     return TextCodecSpec(max_length=config.max_len), ("tokenizer.json",)
 
 
+def _characters(directory: Path, rng: np.random.Generator) -> str:
+    """The tokenizer of a model that writes characters, and samples of them; its name."""
+    write_character_tokenizer([CHARACTERS], directory / "tokenizer.json")
+    for index, length in enumerate((3, 9, 1, 17, 12)):
+        (directory / SAMPLES_DIR / f"{index}.txt").write_text("".join(rng.choice(list(CHARACTERS), size=length)))
+    return "tokenizer.json"
+
+
+def _source_codec(directory: Path, config, rng: np.random.Generator) -> tuple[CodecSpec, tuple[str, ...]]:
+    tokenizer = _characters(directory, rng)
+    return TextCodecSpec(tokenizer=tokenizer, max_length=config.max_len), (tokenizer,)
+
+
+def _prompt_codec(directory: Path, config, rng: np.random.Generator) -> tuple[CodecSpec, tuple[str, ...]]:
+    tokenizer = _characters(directory, rng)
+    return TextCodecSpec(tokenizer=tokenizer, max_length=config.max_len - 2, mask=None), (tokenizer,)
+
+
 def _image_codec(directory: Path, config, rng: np.random.Generator) -> tuple[CodecSpec, tuple[str, ...]]:
     for index in range(5):
         (directory / SAMPLES_DIR / f"{index}.png").write_bytes(png(rng, config.image_size, config.channels))
@@ -109,4 +134,6 @@ def png(rng: np.random.Generator, size: int, channels: int = 1) -> bytes:
 CODECS: dict[str, Callable[[Path, object, np.random.Generator], tuple[CodecSpec, tuple[str, ...]]]] = {
     "text-classification": _text_codec,
     "image-classification": _image_codec,
+    "text-generation": _prompt_codec,
+    "translation": _source_codec,
 }

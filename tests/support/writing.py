@@ -134,7 +134,8 @@ class Desk:
         """In the order in which they were asked for."""
         self._agenda: dict[float, list[Callable[[], object]]] = {}
         most_bytes = settings.pop("max_state_bytes", None)
-        given = GenerationSettings(**settings)
+        # The simulated machine computes a whole turn at its start: a long one would be over before anything can happen.
+        given = GenerationSettings(**{"turn_s": 0.005, **settings})
         if most_bytes is not None:  # fewer than the setting allows: rows of this model are small
             given = given.model_copy(update={"max_state_bytes": most_bytes})
         self.writer = self._serve(directory, threads, together, given)
