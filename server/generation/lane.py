@@ -6,6 +6,7 @@ for long; a step runs all rows that are live. While a run goes on, the lane only
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -111,6 +112,8 @@ class GenerationLane:
         self._read_last = False
         self._sealed = False
         """Static batching: nothing joins until the batch is empty."""
+        self._join_at = math.inf
+        """When those who wait have waited long enough for others to join with; never, where nobody does."""
         self._mean_steps = 0.0
         self._closed = False
         self._idle: asyncio.Event | None = None
@@ -237,6 +240,7 @@ class GenerationLane:
     def next_run(self, now: float) -> OwnRun | None:
         """As `RunSource.next_run`: reading for those who join, and steps for those who are live, by turns."""
         self._interrupted = False
+        self._join_at = math.inf
         self._expire()
         self._drop_dead()
         self._apply_pauses()
@@ -283,7 +287,8 @@ class GenerationLane:
         if oldest.encoded is None or self.queue.tokens >= self._settings.prefill_tokens:
             return False
         alone = self.costs.encode.seconds(self._encoder.work([oldest.encoded]))
-        return now - oldest.enqueued_at < JOIN_PATIENCE * alone
+        self._join_at = oldest.enqueued_at + JOIN_PATIENCE * alone
+        return now < self._join_at
 
     def _admit(self, now: float) -> list[GenerationRequest]:
         """Takes those out of the queue who join now: as many as have room, and can be read in one run."""
@@ -386,7 +391,8 @@ class GenerationLane:
                 self._record(RunKind.STEP, ran, predicted)
                 if not alone or self._interrupted or batch.finished or batch.failed or self._scheduler.contended:
                     return
-                if self._clock.now() - begin > self._settings.turn_s:
+                now = self._clock.now()
+                if now - begin > self._settings.turn_s or now >= self._join_at:
                     return
 
         return OwnRun(predicted, run, self._done, self._failed)

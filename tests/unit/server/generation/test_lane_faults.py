@@ -145,7 +145,7 @@ def test_a_source_whose_states_do_not_fit_the_manifest_fails_alone(open_desk, ki
 
     desk.lane._encoder._run = lie
     for number in range(3):
-        desk.ask_at(0.01 * number, [5, 6], 20, min_tokens=20)
+        desk.ask_at(0.05 * number, [5, 6], 20, min_tokens=20)
     assert desk.run() == ["length", FAILED, "length"]
 
 
