@@ -254,7 +254,7 @@ async def test_a_model_for_another_task_says_so(caller):
 
 
 async def test_a_method_for_a_task_that_is_not_offered_is_unimplemented(caller):
-    found = await refused(caller.send(ATTENDANT, "Generate", b""))
+    found = await refused(caller.send(ATTENDANT, "Transcribe", b""))
     assert found.code == grpc.StatusCode.UNIMPLEMENTED
 
 
