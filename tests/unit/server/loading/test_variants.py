@@ -45,9 +45,7 @@ def test_the_graph_in_rows_comes_first_whatever_their_order():
 
 
 def test_fp32_has_its_packed_graphs_and_no_others():
-    assert set(map(id, graphs_of(manifest(GATHERED, INT8, BLOCK, RUN), "fp32"))) == set(
-        map(id, (RUN, BLOCK, GATHERED))
-    )
+    assert set(map(id, graphs_of(manifest(GATHERED, INT8, BLOCK, RUN), "fp32"))) == set(map(id, (RUN, BLOCK, GATHERED)))
 
 
 def test_int8_has_graphs_of_its_own():
