@@ -66,11 +66,7 @@ class RunningBatch:
         self._steps = steps
         self._clock = clock
         self._sampler = Sampler(spec.vocab_size, spec.end, spec.suppress, max_rows)
-        self.growing = {
-            axis.name
-            for state in manifest.states
-            if state.growing_axis is not None and (axis := state.axes[state.growing_axis]).kind == "length"
-        }
+        self.growing = manifest.growing
         self._written_keys = {output.name for output in manifest.outputs if self._keys_are_written(output)}
 
     # --- between runs -------------------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ class Generative(Servable):
         manifest = self.manifest
         assert manifest.generation is not None  # noqa: S101 - the loader loads no others so
         self._spec: GenerationSpec = manifest.generation
-        self._encodes = any(state.source is not None for state in manifest.states)
+        self._encodes = manifest.encodes
         self._admission = Admission(manifest, 1, max_fill_bytes)
         delivery = Delivery(loaded.detokenizer)
         self._lanes = {graphs.precision: self._lane(graphs, delivery, scheduler, observer) for graphs in loaded.graphs}

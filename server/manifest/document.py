@@ -115,6 +115,17 @@ class Manifest(Frozen):
         specs: list[InputSpec | OutputSpec] = [*self.inputs, *self.outputs]
         return all(spec.axes and spec.axes[0].kind == "row" for spec in specs)
 
+    @property
+    def encodes(self) -> bool:
+        """Whether a source is read by a graph of its own, before anything is written."""
+        return any(graph.role == "encode" for graph in self.graphs)
+
+    @property
+    def growing(self) -> frozenset[str]:
+        """The length axes along which steps append to states."""
+        grown = (state.axes[state.growing_axis] for state in self.states if state.growing_axis is not None)
+        return frozenset(axis.name for axis in grown if axis.kind == "length")
+
     def input(self, name: str) -> InputSpec | None:
         """The input of this name."""
         return next((spec for spec in self.inputs if spec.name == name), None)

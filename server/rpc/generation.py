@@ -122,14 +122,9 @@ def writer(servable: Servable) -> Writer | None:
     return servable if isinstance(servable, Writer) else None
 
 
-def encodes(manifest: Manifest) -> bool:
-    """Whether a source is read by a graph of its own; else the input is the beginning of what is written."""
-    return any(graph.role == "encode" for graph in manifest.graphs)
-
-
 def beginning(manifest: Manifest, row: EncodedRow) -> int:
     """Tokens of an input that stand before what is written, and take positions there; 0 with a source of its own."""
-    return 0 if encodes(manifest) else max(lengths_of(manifest, row.inputs).values(), default=0)
+    return 0 if manifest.encodes else max(lengths_of(manifest, row.inputs).values(), default=0)
 
 
 async def prefix_tokens(model: Writer, prefix: str, max_bytes: int) -> tuple[int, ...]:

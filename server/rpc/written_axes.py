@@ -5,7 +5,7 @@ of its own reads it and the axis bears the name of one of its lengths; else they
 """
 
 from server.manifest import AttentionSpec, CellAxis, LengthAxis, Manifest, OutputSpec
-from server.rpc.generation import Prompt, beginning, encodes
+from server.rpc.generation import Prompt, beginning
 from server.rpc.rows import lengths_of
 
 QUERIES, WRITTEN = "tokens written", "tokens written before"
@@ -38,7 +38,7 @@ def grows(manifest: Manifest, spec: AttentionSpec) -> bool:
     axis = output.axes[-1]
     name = axis.name if isinstance(axis, LengthAxis) else spec.key.length
     source = {axis.name for given in manifest.inputs for axis in given.axes if isinstance(axis, LengthAxis)}
-    return not (encodes(manifest) and name in source)
+    return not (manifest.encodes and name in source)
 
 
 def _over_text(spec: OutputSpec, *, growing: bool) -> OutputSpec:

@@ -20,11 +20,7 @@ class Trial:
         self.slots = Slots(manifest.states, max_rows=max_rows, max_bytes=max_bytes)
         self.rows: LiveRows[None] = LiveRows(max_rows)
         self._steps: Steps = make_steps(manifest.generation, manifest.states, self.slots, graph, None, max_rows)
-        self._growing = {
-            axis.name
-            for state in manifest.states
-            if state.growing_axis is not None and (axis := state.axes[state.growing_axis]).kind == "length"
-        }
+        self._growing = manifest.growing
 
     def join(self, start: Mapping[str, Array], count: int) -> None:
         """So many rows, each beginning with the first row of `start`."""

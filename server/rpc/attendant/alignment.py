@@ -14,7 +14,7 @@ from server.errors import ParameterInvalid
 from server.generation.result import Weights
 from server.manifest import CellAxis, Manifest
 from server.rpc.attendant.attention import axis_labels, map_message, read_query
-from server.rpc.generation import Prompt, Writer, encodes
+from server.rpc.generation import Prompt, Writer
 from server.rpc.written_axes import grows, longest_lengths, over_text
 from server.runtime.attention_maps import AttentionMap, AttentionQuery, Reduction, attention_maps, check_size
 from server.runtime.attention_query import Choice, choose
@@ -91,14 +91,14 @@ class AlignmentLabels:
         self._grows = grows
         over_cells = all(isinstance(choice.spec.key, CellAxis) for choice in choices)
         read = () if over_cells else prompt.row.tokens
-        self._source = read if encodes(manifest) else ()
+        self._source = read if manifest.encodes else ()
         self._before = self._written_before(manifest, model, prompt, read) if any(grows.values()) else ()
 
     @staticmethod
     def _written_before(manifest: Manifest, model: Writer, prompt: Prompt, read: Sequence[Token]) -> tuple[Token, ...]:
         start = manifest.generation.start if manifest.generation else ()
         own = [Token(model.token_text(token), 0, 0) for token in (*start, *prompt.prefix)]
-        middle = () if encodes(manifest) else read
+        middle = () if manifest.encodes else read
         return (*own[: len(start)], *middle, *own[len(start) :])
 
     def announced(self) -> list[generate_pb2.AttentionKeys]:

@@ -10,7 +10,7 @@ from server.codecs.codec import EncodedRow
 from server.errors import EmptyInput, MalformedTensor, ParameterInvalid, ServeError, TaskNotSupported
 from server.manifest import Manifest, OutputSpec
 from server.rpc.call import Call
-from server.rpc.generation import Prompt, Writer, begun, encodes, prefix_tokens, results, writer
+from server.rpc.generation import Prompt, Writer, begun, prefix_tokens, results, writer
 from server.rpc.open_inference.attention_bound import check_attention_bytes
 from server.rpc.open_inference.codec_input import codec_input, read_contents
 from server.rpc.open_inference.decoding_parameters import Asked
@@ -173,7 +173,7 @@ def _tensor_row(manifest: Manifest, inputs: Mapping[str, Array], row: int) -> En
     for spec in manifest.inputs:
         sizes = [kept.get(axis.name) if axis.kind == "length" else None for axis in spec.axes[1:]]
         own[spec.name] = inputs[spec.name][(slice(row, row + 1), *(slice(size) for size in sizes))]
-    if manifest.generation is not None and not encodes(manifest):
+    if manifest.generation is not None and not manifest.encodes:
         _check_vocabulary(own, manifest.generation.vocab_size, row)
     length = max(lengths_of(manifest, own).values(), default=0)
     return EncodedRow(own, kept_tokens=length, original_tokens=length)
