@@ -22,6 +22,7 @@ from server.errors import (
     DeadlineUnreachable,
     InferenceFailed,
     ModelNotReady,
+    ParameterInvalid,
     ReaderTooSlow,
     RequestCancelled,
     SequenceTooLong,
@@ -157,8 +158,8 @@ class GenerationLane:
     def submit(self, request: GenerationRequest) -> None:
         """Queues a request, whose reply will be set.
 
-        Raises ModelNotReady where the version is being unloaded, SequenceTooLong where its states could never be held,
-        QueueFull, DeadlineUnreachable.
+        Raises ModelNotReady where the version is being unloaded, ParameterInvalid for more beams than may ever run,
+        SequenceTooLong where its states could never be held, QueueFull, DeadlineUnreachable.
         """
         if self._closed:
             raise ModelNotReady(f"{self.model} version {self.version} has been unloaded")
@@ -194,6 +195,13 @@ class GenerationLane:
         self._scheduler.wake(self)
 
     def _check_states(self, request: GenerationRequest) -> None:
+        most = min(self._max_rows, self.queue.capacity_rows)
+        if request.rows > most:
+            alone = "rows of this version do not share runs" if self._max_rows == 1 else "the settings allow no more"
+            raise ParameterInvalid(
+                f"num_beams is {request.rows}, and each beam takes a row; at most {most} are run here: {alone}",
+                {"parameter": "num_beams", "max_rows": str(most)},
+            )
         if not self._batch.slots.could_hold(request.rows, self._batch.lengths_of([request])):
             raise SequenceTooLong(
                 f"the states of {request.rows} rows of {request.positions} positions are more than this server holds: "

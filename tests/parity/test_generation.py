@@ -97,7 +97,7 @@ class Served:
     compared: int = 0
     close: list[tuple[Asked, float]] = field(default_factory=list)
 
-    def write(self, *texts: Asked) -> None:
+    def write_and_check(self, *texts: Asked) -> None:
         """Asks for all of them together, and holds each against PyTorch."""
         self.runner.run(self._write_all(texts))
 
@@ -182,13 +182,13 @@ texts = st.builds(
 )
 
 
-def alone(served, *asked):
+def check_alone(served, *asked):
     for text in asked:
-        served.write(text)
+        served.write_and_check(text)
 
 
 def test_a_text_alone_is_what_pytorch_writes(served):
-    alone(
+    check_alone(
         served,
         *(
             Asked(words, prefix, max_tokens)
@@ -201,7 +201,7 @@ def test_a_text_alone_is_what_pytorch_writes(served):
 
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0])
 def test_beams_alone_are_what_pytorch_follows(served, length_penalty):
-    alone(
+    check_alone(
         served,
         *(
             Asked(words, prefix, 8, num_beams=beams, length_penalty=length_penalty)
@@ -215,4 +215,4 @@ def test_beams_alone_are_what_pytorch_follows(served, length_penalty):
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(crowd=st.lists(texts, min_size=1, max_size=16))
 def test_whoever_joins_when_each_text_is_what_pytorch_writes(served, crowd):
-    served.write(*crowd)
+    served.write_and_check(*crowd)

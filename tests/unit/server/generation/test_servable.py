@@ -91,11 +91,19 @@ def test_states_that_could_never_be_held_are_refused(open_desk):
 
 def test_more_beams_than_slots_are_refused(open_desk):
     error = refusal(open_desk(max_rows=2), decoding=Decoding(max_tokens=4, num_beams=3))
-    assert (type(error), error.metadata["rows"]) == (SequenceTooLong, "3")
+    assert (type(error), error.metadata) == (ParameterInvalid, {"parameter": "num_beams", "max_rows": "2"})
+    assert "num_beams is 3" in error.message
+
+
+def test_more_beams_than_rows_may_wait_are_refused_and_not_told_to_try_again(open_desk):
+    error = refusal(open_desk(max_waiting=2), decoding=Decoding(max_tokens=4, num_beams=3))
+    assert (type(error), error.metadata["max_rows"]) == (ParameterInvalid, "2")
 
 
 def test_beams_are_refused_where_rows_may_not_share_a_run(open_desk):
-    assert isinstance(refusal(open_desk(together=False), decoding=Decoding(max_tokens=4, num_beams=2)), SequenceTooLong)
+    error = refusal(open_desk(together=False), decoding=Decoding(max_tokens=4, num_beams=2))
+    assert (type(error), error.metadata["max_rows"]) == (ParameterInvalid, "1")
+    assert "do not share runs" in error.message
 
 
 def test_no_ids_are_refused(open_desk):

@@ -30,14 +30,14 @@ class Written:
         self.rows.join(None, token=0, limit=9, forced=False, resting=False, beams=False)
         self.fed.append([])
         for token in tokens:
-            self.alone(row, token)
+            self.read_and_check(row, token)
         return row
 
     def reserve(self, positions):
         if "position" in self.slots.lengths:
             self.slots.reserve(0, {"position": positions})
 
-    def alone(self, row, *tokens):
+    def read_and_check(self, row, *tokens):
         held = int(self.rows.lengths[row])
         self.reserve(held + len(tokens))
         found = self.steps.alone(row, tokens, held, ())
@@ -45,7 +45,7 @@ class Written:
         self.rows.lengths[row] += len(tokens)
         np.testing.assert_array_equal(found.logits[0], scores_of(number_of(self.fed[row])))
 
-    def step(self, *tokens, maps=()):
+    def step_and_check(self, *tokens, maps=()):
         """Feeds each row its token; rows that rest are told by `resting`. Checks the scores of the others."""
         self.rows.tokens[: self.rows.count, 0] = tokens
         self.reserve(self.rows.longest() + 1)
@@ -65,7 +65,7 @@ def test_rows_of_any_length_are_stepped_together(kind):
     for tokens in ((5, 6, 7), (), (8,), (9, 10)):
         written.join(*tokens)
     for number in range(5):
-        written.step(*range(3 + number, 7 + number))
+        written.step_and_check(*range(3 + number, 7 + number))
 
 
 @KINDS
@@ -75,9 +75,9 @@ def test_a_row_that_rests_is_as_it_was(kind):
         written.join(token)
     written.rows.resting[1] = True
     for number in range(3):
-        written.step(8 + number, 20, 9)
+        written.step_and_check(8 + number, 20, 9)
     written.rows.resting[1] = False
-    written.step(3, 4, 5)
+    written.step_and_check(3, 4, 5)
 
 
 @KINDS
@@ -86,11 +86,11 @@ def test_one_row_takes_several_tokens_at_once_beside_others(kind):
     written.join(5)
     row = written.join()
     written.rows.resting[row] = True
-    written.alone(row, 6, 7, 8)
-    written.step(9, 20)
-    written.alone(row, 10)
+    written.read_and_check(row, 6, 7, 8)
+    written.step_and_check(9, 20)
+    written.read_and_check(row, 10)
     written.rows.resting[row] = False
-    written.step(3, 4)
+    written.step_and_check(3, 4)
 
 
 @KINDS
@@ -102,7 +102,7 @@ def test_a_step_that_fails_leaves_all_states_as_they_were(kind):
     written.reserve(2)
     with pytest.raises(RuntimeError):
         written.steps.step(written.rows, ())
-    written.step(3, 4, 5)
+    written.step_and_check(3, 4, 5)
 
 
 @KINDS
@@ -113,7 +113,7 @@ def test_a_row_that_fails_alone_leaves_all_states_as_they_were(kind):
     written.reserve(4)
     with pytest.raises(RuntimeError):
         written.steps.alone(1, [8, BREAKS], 1, ())
-    written.step(3, 4)
+    written.step_and_check(3, 4)
 
 
 def test_rows_of_unequal_lengths_share_no_run_where_the_graph_cannot_tell_them_apart():
@@ -121,7 +121,7 @@ def test_rows_of_unequal_lengths_share_no_run_where_the_graph_cannot_tell_them_a
     for tokens in ((5, 6), (7,), (8, 9), (3,)):
         written.join(*tokens)
     del written.adder.ran[:]
-    written.step(3, 4, 5, 6)
+    written.step_and_check(3, 4, 5, 6)
     assert sorted(rows for _, rows, _ in written.adder.ran) == [2, 2]
 
 
@@ -132,7 +132,7 @@ def test_where_one_of_several_lengths_fails_no_row_has_gone_on():
     written.rows.tokens[:2, 0] = BREAKS, 3
     with pytest.raises(RuntimeError):
         written.steps.step(written.rows, ())
-    written.step(4, 5)
+    written.step_and_check(4, 5)
 
 
 @pytest.mark.parametrize("kind", ["shared", "copied"])
@@ -140,8 +140,8 @@ def test_weights_come_from_the_graph_that_gives_them_and_only_where_asked_for(ki
     written = Written(kind)
     for tokens in ((5, 6), (7,)):
         written.join(*tokens)
-    assert not written.step(3, 4).maps
-    weights = written.step(5, 6, maps=("look_own",)).maps["look_own"]
+    assert not written.step_and_check(3, 4).maps
+    weights = written.step_and_check(5, 6, maps=("look_own",)).maps["look_own"]
     np.testing.assert_allclose(weights[0, 0, 0], np.array([6, 7, 4, 6]) / 23)
     np.testing.assert_allclose(weights[1, 0, 0, :3], np.array([8, 5, 7]) / 20)
 
@@ -156,7 +156,7 @@ def test_runs_are_bound_once_for_each_number_of_rows(monkeypatch):
         written.join(token)
     del bound[:]
     for number in range(10):
-        written.step(3 + number, 4, 5)
+        written.step_and_check(3 + number, 4, 5)
     assert len(bound) == 2, "states that are replaced have two buffers, which take turns"
 
 
