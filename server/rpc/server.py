@@ -1,6 +1,8 @@
 """The gRPC server: one port with every service, health and reflection."""
 
+import asyncio
 import errno
+from contextlib import suppress
 from typing import Protocol
 
 import grpc
@@ -20,7 +22,7 @@ from server.rpc.sockets import hang_up
 from server.settings import GrpcSettings, Settings
 
 FLUSH_S = 1.0
-"""After the last handler has returned: time in which replies on their way may still be sent."""
+"""At the end: time in which replies on their way may still be sent, and then cancelled handlers may still finish."""
 MIN_PING_INTERVAL_MS = 10_000
 """Clients that ping more often than this are told to calm down."""
 
@@ -83,6 +85,9 @@ class RpcServer:
         if self._port:
             hang_up(self._port)
         await self._server.stop(None)
+        # The library cancels handlers without waiting for them; what they hold and count must be let go of first.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._calls.wait_idle(), FLUSH_S)
         self._open_inference.close()
 
 
