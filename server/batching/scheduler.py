@@ -333,8 +333,11 @@ class Scheduler:
             self._tell_news(source, self._news[source])
         after = None
         if error is None:
-            after = run.done()
-        else:
+            try:
+                after = run.done()
+            except Exception as problem:  # or the source would never have another run, and its callers wait for ever
+                error = problem
+        if error is not None:
             run.failed(error)
         self._dispatch()
         if after is None:

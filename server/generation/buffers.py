@@ -28,6 +28,7 @@ class Buffer:
         self._dtype = NUMPY_DTYPES[spec.datatype]
         # One entry an axis after the rows': the name of a length axis, or the size of a fixed one.
         self._axes = tuple(axis.name if axis.kind == "length" else axis.size for axis in _inner(spec))
+        self._fixed = not any(isinstance(axis, str) for axis in self._axes)
         self.array: Array = np.zeros(0, self._dtype)
         self.second: Array | None = None
 
@@ -97,9 +98,16 @@ class Buffer:
 
     def move(self, row: int, origin: int, held: Mapping[str, int], stale: Mapping[str, int]) -> int:
         """Row `row`, filled to `stale`, becomes what row `origin`, filled to `held`, is. Returns bytes copied."""
-        moved = self.copy([(row, origin)], held)
-        self._clear(slice(row, row + 1), self._extent(held), stale)
-        return moved
+        if self._fixed:
+            self.array[row] = self.array[origin]
+            return int(self.array.strides[0])
+        target, source = self.array[row], self.array[origin]
+        kept = self._extent(held)
+        box = tuple(map(slice, kept))
+        part: Array = target[box]
+        part[...] = source[box]
+        self._clear(slice(row, row + 1), kept, stale)
+        return part.nbytes
 
     def copy(self, order: Iterable[tuple[int, int]], held: Mapping[str, int]) -> int:
         """Copies rows (target, origin) in this order, only the positions `held`. Returns bytes copied."""

@@ -119,8 +119,7 @@ class Delivery:
 
     def _text(self, request: GenerationRequest, ids: "tuple[int, ...] | list[int]") -> str:
         """The text of what is new, with the spaces and joins that it has behind what was there."""
-        stream = self._detokenizer.stream((), request.context)
-        return "".join([stream.push(token) for token in ids]) + stream.finish()
+        return self._detokenizer.text(ids, request.context)
 
     def _followed(self, request: GenerationRequest, hypothesis: Hypothesis) -> Sequence:
         asked = request.decoding

@@ -115,6 +115,10 @@ class GenerationLane:
         """Static batching: nothing joins until the batch is empty."""
         self._join_at = math.inf
         """When those who wait have waited long enough for others to join with; never, where nobody does."""
+        self._blocked = False
+        """Whoever is first of those who wait has no room until somebody leaves."""
+        self._untold: dict[GenerationRequest, None] = {}
+        """Finished, and out of their slots; their callers are about to be told."""
         self._mean_steps = 0.0
         self._closed = False
         self._idle: asyncio.Event | None = None
@@ -128,8 +132,8 @@ class GenerationLane:
 
     @property
     def busy(self) -> bool:
-        """Whether anything waits or is live."""
-        return bool(len(self.queue) or self._joining or self._batch.requests)
+        """Whether anything waits, is live, or has not been told."""
+        return bool(len(self.queue) or self._joining or self._batch.requests or self._untold)
 
     def state(self) -> GenerationState:
         """How the lane stands, for metrics; from any thread."""
@@ -171,7 +175,10 @@ class GenerationLane:
         self.queue.push(request)
         if not request.quiet:
             self._delivery.prepare(request)
-        self._wake()
+        # The run that goes on ends for this one when it has waited long enough for company, and not at once.
+        self._blocked = False
+        self._join_at = min(self._join_at, self._due_at())
+        self._scheduler.wake(self)
 
     def withdraw(self, request: GenerationRequest, error: ServeError) -> None:
         """Takes a request back, which fails with `error`; its rows are free before the next step."""
@@ -247,11 +254,11 @@ class GenerationLane:
 
     def next_run(self, now: float) -> OwnRun | None:
         """As `RunSource.next_run`: reading for those who join, and steps for those who are live, by turns."""
-        self._interrupted = False
-        self._join_at = math.inf
+        self._interrupted = self._blocked = False
         self._expire()
         self._drop_dead()
         self._apply_pauses()
+        self._join_at = self._due_at()
         steppable = self._batch.steppable
         if not (self._read_last and steppable) or self._settings.static:
             run = self._reading_run(now)
@@ -271,10 +278,12 @@ class GenerationLane:
         if self._sealed and self._batch.requests:
             return None
         self._sealed = False
-        if self._worth_waiting(now):
+        if now < self._join_at and self._batch.steppable:
             return None
         group = self._admit(now)
+        self._join_at = self._due_at()
         if not group:
+            self._blocked = True
             return None
         if self._encoder is not None:
             return self._encode_run(self._encoder, group, now)
@@ -284,19 +293,18 @@ class GenerationLane:
         self._let_failed_go()
         return self._prefill_run() if self._reading else None
 
-    def _worth_waiting(self, now: float) -> bool:
-        """Whether those who wait may gather a little while others are stepped.
+    def _due_at(self) -> float:
+        """Until when those who wait may gather while others are stepped; never, where nobody waits.
 
         Sources that are encoded together cost little more than one, which would hold up everybody who is live.
         """
-        if self._encoder is None or not (len(self.queue) and self._batch.steppable):
-            return False
+        if not len(self.queue):
+            return math.inf
         oldest = self.queue.oldest()
-        if oldest.encoded is None or self.queue.tokens >= self._settings.prefill_tokens:
-            return False
+        if self._encoder is None or oldest.encoded is None or self.queue.tokens >= self._settings.prefill_tokens:
+            return 0.0
         alone = self.costs.encode.seconds(self._encoder.work([oldest.encoded]))
-        self._join_at = oldest.enqueued_at + JOIN_PATIENCE * alone
-        return now < self._join_at
+        return oldest.enqueued_at + JOIN_PATIENCE * alone
 
     def _admit(self, now: float) -> list[GenerationRequest]:
         """Takes those out of the queue who join now: as many as have room, and can be read in one run."""
@@ -388,6 +396,7 @@ class GenerationLane:
         maps = tuple(dict.fromkeys(name for request in self._watched for name in request.maps if request.live))
         predicted = self.run_s
         alone = not self._watched
+        loop = asyncio.get_running_loop()
 
         def run() -> None:
             begin = self._clock.now()
@@ -397,10 +406,15 @@ class GenerationLane:
                 if not ran.failed and not maps:
                     self.costs.step.observe(work, ran.seconds)
                 self._record(RunKind.STEP, ran, predicted)
-                if not alone or self._interrupted or batch.finished or batch.failed or self._scheduler.contended:
-                    return
                 now = self._clock.now()
-                if now - begin > self._settings.turn_s or now >= self._join_at:
+                if not alone or self._interrupted or batch.failed or self._scheduler.contended:
+                    return
+                if now - begin > self._settings.turn_s or (batch.finished and self._settings.static):
+                    return
+                parted = bool(batch.finished)
+                if parted:
+                    loop.call_soon_threadsafe(self._part(now))
+                if not batch.steppable or (now >= self._join_at and (parted or not self._blocked)):
                     return
 
         return OwnRun(predicted, run, self._done, self._failed)
@@ -433,9 +447,17 @@ class GenerationLane:
         self._note_joined(joining)
         self._watch()
         self._let_failed_go()
+        return self._part(now)
+
+    def _part(self, now: float) -> Callable[[], None]:
+        """Lets those go who are done; returns what tells of them, and of what else is new, on the event loop.
+
+        Called there between two runs, or by a run that goes on without them.
+        """
         begun = self._begun()
         finished = [request for request in self._batch.finished if not request.dead]
         told = [(request, self._delivery.increment(request)) for request in self._watched if not request.dead]
+        self._untold.update(dict.fromkeys(finished))
         for request in finished:
             self._finish(request)
         self._batch.finished.clear()
@@ -453,6 +475,7 @@ class GenerationLane:
             for request in finished:
                 self._tell(request, partial(self._delivery.result, request))
                 self._note_finished(request)
+                self._untold.pop(request, None)
             self._note_pauses(now)
             self._rest()
 
@@ -504,11 +527,12 @@ class GenerationLane:
     def _failed(self, error: BaseException) -> None:
         """A run of which nothing is known: nobody's states can be trusted any more."""
         log.error("a generation run failed as a whole", exc_info=error, extra={"model": self.model})
-        for request in dict.fromkeys([*self._joining, *self._batch.clear()]):
+        for request in dict.fromkeys([*self._joining, *self._batch.clear(), *self._untold]):
             request.fail(InferenceFailed("the run ended without an answer; the cause is in the server's log"))
             self._forget(request)
             self._left(request)
         self._joining = []
+        self._untold.clear()
         self._records.clear()
         self._rest()
 

@@ -74,7 +74,7 @@ class RunningBatch:
     @property
     def steppable(self) -> bool:
         """Whether a row can go on."""
-        return bool((~self.rows.resting[: self.rows.count]).any())
+        return not self.rows.resting[: self.rows.count].all()
 
     def reads(self, request: GenerationRequest) -> bool:
         """Whether a live request's prompt is still being read in runs of its own."""

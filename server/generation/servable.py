@@ -75,6 +75,7 @@ class Generative(Servable):
         assert manifest.generation is not None  # noqa: S101 - the loader loads no others so
         self._spec: GenerationSpec = manifest.generation
         self._encodes = manifest.encodes
+        self._sources = tuple(dict.fromkeys(state.source for state in manifest.states if state.source is not None))
         self._admission = Admission(manifest, 1, max_fill_bytes)
         delivery = Delivery(loaded.detokenizer)
         self._lanes = {graphs.precision: self._lane(graphs, delivery, scheduler, observer) for graphs in loaded.graphs}
@@ -231,10 +232,6 @@ class Generative(Servable):
             datatype = Datatype.INT64 if spec is None else spec.datatype
             tensors[name] = Tensor(datatype, cast(array, datatype))
         return tensors
-
-    @property
-    def _sources(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(state.source for state in self.manifest.states if state.source is not None))
 
     def _check_attention(self, attention: Sequence[str], precision: Precision) -> None:
         if attention and not self._maps[precision]:

@@ -73,10 +73,17 @@ class Slots:
 
         A live row that joined without a promise may need all the capacity that there is now.
         """
+        grown = (
+            max(promised[: self.rows], default=0) <= self.lengths[name] for name, promised in self._promised.items()
+        )
+        if self._has_capacity(self.rows + rows, lengths) and all(grown):
+            return True
         return self._room.refusal(self.rows + rows, self._needed(lengths)) is None
 
     def could_hold(self, rows: int, lengths: Mapping[str, int]) -> bool:
         """Whether so many rows of these lengths could be held if there were no others."""
+        if self._has_capacity(rows, lengths):
+            return True
         return self._room.refusal(rows, {name: max(1, lengths.get(name, 1)) for name in self.lengths}) is None
 
     def reserve(self, rows: int, lengths: Mapping[str, int]) -> None:
@@ -86,7 +93,7 @@ class Slots:
         Raises StatesFull, and changes nothing.
         """
         wanted = self.rows + rows
-        enough = wanted <= self.capacity and all(lengths.get(name, 0) <= size for name, size in self.lengths.items())
+        enough = self._has_capacity(wanted, lengths)
         if not enough:
             least = self._needed(lengths, promised=False)
             self._check_allowed(wanted, least)
@@ -228,6 +235,10 @@ class Slots:
             self.leave(self.rows - 1)
         if (self.capacity, self.lengths) != self._first:
             self._lay(*self._first)
+
+    def _has_capacity(self, rows: int, lengths: Mapping[str, int]) -> bool:
+        """Whether the buffers as they are have so many rows of these lengths; spares to ask what larger ones take."""
+        return rows <= self.capacity and all(lengths.get(name, 1) <= size for name, size in self.lengths.items())
 
     def _written(self, name: str) -> Array | None:
         buffer = self._buffers[name]

@@ -46,9 +46,9 @@ class TextStream:
         self._decode = decode
         self._pending = pending
         self._stops = tuple(stops)
-        self._window = _context(decode, prefix)
+        self._window, self._known = _behind(decode, prefix)
+        """Tokens that are decoded with the next, and characters of their text that are dealt with."""
         self._clean = len(self._window)  # where the window may be cut next: no character spans it
-        self._known = len(_certain(decode(self._window)))  # characters of the window's text that are dealt with
         self._held = ""  # certain, but perhaps the beginning of a stop string
         self._given: list[str] = []
 
@@ -130,6 +130,12 @@ def _context(decode: Callable[[Sequence[int]], str], prefix: Sequence[int]) -> l
     return list(prefix[-size:])
 
 
+def _behind(decode: Callable[[Sequence[int]], str], prefix: Sequence[int]) -> tuple[list[int], int]:
+    """What new tokens are decoded with, and how many characters of its text belong to the prefix."""
+    window = _context(decode, prefix)
+    return window, len(_certain(decode(window)))
+
+
 def _certain(text: str) -> str:
     """The text without a last character that more bytes may complete."""
     return text[:-1] if text.endswith(INCOMPLETE) else text
@@ -165,6 +171,7 @@ class Detokenizer:
                 self._waiting |= _byte_tokens(self._tokenizer)
         except Exception as error:
             raise ArtifactCorrupt(f"{name} is not a readable tokenizer file") from error
+        self._called: dict[int, str] = {}
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 
@@ -177,12 +184,25 @@ class Detokenizer:
         """The text of ids; special tokens, and ids that are no token's, have none."""
         return self._tokenizer.decode([token for token in ids if 0 <= token <= _LARGEST_ID])
 
+    def text(self, ids: Sequence[int], prefix: Sequence[int] = ()) -> str:
+        """The text of ids that follow `prefix`, all at once: what their stream gives out, joined."""
+        window, known = _behind(self.decode, prefix)
+        return self.decode([*window, *ids])[known:]
+
     def stream(self, stops: Sequence[str] = (), prefix: Sequence[int] = ()) -> TextStream:
         """A new text, which follows `prefix`."""
         return TextStream(self.decode, stops, prefix, self._waits)
 
     def token(self, token: int) -> str:
         """What to call a token: its text, special ones too; as in the vocabulary where it is no whole characters."""
+        called = self._called.get(token)
+        if called is None:
+            called = self._call(token)
+            if len(self._called) < self.vocabulary_size:
+                self._called[token] = called
+        return called
+
+    def _call(self, token: int) -> str:
         name = self._name(token)
         if name is None:
             return ""

@@ -5,7 +5,8 @@ import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from functools import cache
+from typing import Protocol, cast, runtime_checkable
 
 from server.codecs.codec import EncodedRow
 from server.errors import PayloadTooLarge, ServeError, TaskNotSupported
@@ -119,7 +120,13 @@ class Wish:
 
 def writer(servable: Servable) -> Writer | None:
     """The version as one that writes; None where it answers at once."""
-    return servable if isinstance(servable, Writer) else None
+    return cast(Writer, servable) if _writes(type(servable)) else None
+
+
+@cache
+def _writes(kind: type) -> bool:
+    """Kept, because a protocol looks through all its methods each time it is asked."""
+    return issubclass(kind, Writer)
 
 
 def beginning(manifest: Manifest, row: EncodedRow) -> int:

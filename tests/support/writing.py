@@ -264,7 +264,7 @@ class Desk:
         state = lane.state()
         assert (state.slots_used, state.waiting, state.paused, lane.busy) == (0, 0, 0, False)
         assert lane._batch.slots.rows == len(lane._batch._sampler) == 0
-        assert not any((lane._watched, lane._unbegun, lane._reading, lane._joining, lane._paused))
+        assert not any((lane._watched, lane._unbegun, lane._reading, lane._joining, lane._paused, lane._untold))
 
     def _check(self, text: Text) -> None:
         asked, generated = text.decoding, text.generated

@@ -25,6 +25,8 @@ class Source:
     served_s: float = 0.0
     breaks_at: int | None = None
     dies_at: int | None = None
+    stumbles_at: int | None = None
+    """After this run, seeing to what it did breaks."""
     begun: list[float] = field(default_factory=list)
     ended: list[float] = field(default_factory=list)
     told: list[float] = field(default_factory=list)
@@ -51,6 +53,8 @@ class Source:
             raise ThreadDeath
 
     def _done(self):
+        if len(self.begun) == self.stumbles_at:
+            raise ValueError("stumbled")
         self.ended.append(self.machine.clock.now())
         return lambda: self.told.append(self.machine.clock.now())
 
@@ -159,7 +163,7 @@ def test_the_next_run_begins_before_anybody_is_told_of_the_last():
 # --- faults -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", ["breaks_at", "dies_at"])
+@pytest.mark.parametrize("fault", ["breaks_at", "dies_at", "stumbles_at"])
 def test_a_run_that_fails_is_told_and_the_next_is_made(fault):
     with Machine(cores=1) as machine:
         source = Source(machine, 4, **{fault: 2})

@@ -69,6 +69,25 @@ def test_whoever_comes_during_a_turn_of_several_steps_joins_before_the_next_step
     )
 
 
+def test_texts_that_end_leave_and_are_told_while_a_turn_of_several_steps_goes_on(open_desk):
+    desk, runs = open_desk(turn_s=1.0), []
+    step_run = desk.lane._step_run
+    desk.lane._step_run = lambda: runs.append(1) or step_run()
+    for count in (3, 5, 12):
+        desk.ask_at(0.0, [5, 6, count], count, min_tokens=count)
+    desk.run()
+    assert desk.ledger.rows_of(RunKind.STEP) == [3] * 3 + [2] * 2 + [1] * 7
+    assert len(runs) == 1
+
+
+def test_whoever_waits_for_a_slot_joins_as_soon_as_one_is_free(open_desk):
+    desk = open_desk(encodes=False, turn_s=1.0, max_rows=2)
+    for count in (3, 12, 4, 2):
+        desk.ask_at(0.0, [5], count, min_tokens=count)
+    desk.run()
+    assert desk.ledger.rows_of(RunKind.STEP) == [1] + [2] * 11 + [1] * 2, "prompts count: they are read in steps here"
+
+
 def test_rows_that_may_not_share_a_run_are_written_one_after_another(open_desk, family):
     desk = open_desk(**family, together=False)
     for number in range(4):

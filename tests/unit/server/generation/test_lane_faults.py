@@ -214,7 +214,8 @@ def test_a_version_is_closed_after_its_thread_has_died(open_desk):
 @pytest.mark.parametrize("more", [{"streamed": True}, {"stop": ("w4 w4",)}, {"streamed": True, "stop": ("w4 w4",)}, {}])
 def test_a_text_that_cannot_be_decoded_fails_alone(open_desk, more, caplog):
     desk = open_desk()
-    streams, seen = desk.lane._delivery._detokenizer.stream, []
+    detokenizer = desk.lane._delivery._detokenizer
+    streams, texts, seen = detokenizer.stream, detokenizer.text, []
 
     def stream(stops, prefix):
         found = streams(stops, prefix)
@@ -230,7 +231,12 @@ def test_a_text_that_cannot_be_decoded_fails_alone(open_desk, more, caplog):
             found.push = fail_later
         return found
 
-    desk.lane._delivery._detokenizer.stream = stream
+    def text(ids, prefix):
+        if prefix[-1] == 9:
+            raise ValueError("no such text")
+        return texts(ids, prefix)
+
+    detokenizer.stream, detokenizer.text = stream, text
     desk.ask_at(0.0, [5, 6], 8, min_tokens=8, streamed=True)
     desk.ask_at(0.0, [7, 6], 8, min_tokens=8, prefix=[9], **more)
     desk.ask_at(0.0, [8, 6], 8, min_tokens=8)

@@ -189,6 +189,19 @@ def test_prefix_gives_context_and_is_no_part_of_the_text(
     assert tokenizer.decode(prefix) + text == tokenizer.decode([*prefix, *ids])
 
 
+@pytest.mark.parametrize("kind", [kind.__name__ for kind in KINDS])
+@given(data=st.data())
+def test_text_all_at_once_is_what_its_stream_gives_out(
+    read: Callable[[str], Detokenizer], kind: str, data: st.DataObject
+) -> None:
+    tokenizer = read(kind)
+    token = st.one_of(st.integers(0, tokenizer.vocabulary_size - 1), st.sampled_from(BEYOND))
+    prefix = data.draw(st.lists(token, max_size=30))
+    ids = data.draw(st.lists(token, max_size=60))
+
+    assert tokenizer.text(ids, prefix) == written(tokenizer.stream(prefix=prefix), ids)
+
+
 def test_space_before_the_first_word_depends_on_the_prefix(read: Callable[[str], Detokenizer]) -> None:
     tokenizer = read("metaspace")
     word = tokenizer.encode_prefix("ab")
