@@ -94,7 +94,7 @@ class GenerationSettings(_Group):
     max_pause_s: float = Field(default=10.0, gt=0, le=3600)
     """Seconds that a row may be paused; then its generation ends with READER_TOO_SLOW."""
     turn_s: float = Field(default=0.05, ge=0, le=1)
-    """Seconds of steps in one go, unless something joins, leaves or waits; 0 looks around after each step."""
+    """Seconds of steps in one go, unless somebody is to join or be heard, or others wait; 0 looks around after each."""
     static: bool = False
     """True lets nothing join until the longest text of a batch is written, and computes all rows until then; only for
     comparison."""

@@ -24,16 +24,15 @@ from server.errors import (
     ModelNotReady,
     ParameterInvalid,
     ReaderTooSlow,
-    RequestCancelled,
     SequenceTooLong,
     ServeError,
-    ServerDraining,
 )
 from server.generation.delivery import Delivery
 from server.generation.encoding import Encoder, Start
-from server.generation.observer import GenerationObserver, GenerationState, LeaveReason, RunKind, StepRecord
+from server.generation.observer import GenerationObserver, GenerationState, RunKind
 from server.generation.request import GenerationRequest
 from server.generation.running import Ran, RunningBatch
+from server.generation.telling import Telling
 from server.settings import GenerationSettings
 
 log = logging.getLogger(__name__)
@@ -42,14 +41,6 @@ JOIN_PATIENCE = 6.0
 """How many times as long as its source takes to encode alone a request may wait for others to join with."""
 MEAN_WEIGHT = 0.05
 """Of the latest generation, in what a lane remembers of their lengths."""
-
-_REASONS: dict[type[ServeError], LeaveReason] = {
-    RequestCancelled: LeaveReason.CANCELLED,
-    DeadlineExpired: LeaveReason.EXPIRED,
-    ReaderTooSlow: LeaveReason.READER_TOO_SLOW,
-    ServerDraining: LeaveReason.DRAINING,
-    ModelNotReady: LeaveReason.DRAINING,
-}
 
 
 @dataclass(slots=True, eq=False)
@@ -94,7 +85,7 @@ class GenerationLane:
         self._delivery = delivery
         self._scheduler = scheduler
         self._clock = clock
-        self._observer = observer
+        self._telling = Telling(model, version, precision, observer)
         self.queue: RequestQueue[GenerationRequest] = RequestQueue(settings.max_waiting)
         self._joining: list[GenerationRequest] = []
         """Taken from the queue by the run that goes on."""
@@ -105,7 +96,6 @@ class GenerationLane:
         self._unbegun: dict[GenerationRequest, None] = {}
         """Live, and without a first token."""
         self._paused: dict[GenerationRequest, None] = {}
-        self._records: list[StepRecord] = []
         self._interrupted = False
         """Something arrived or left: the run that goes on ends after its step."""
         self._dead = False
@@ -185,7 +175,7 @@ class GenerationLane:
         if request.finish is not None or not request.fail(error):
             return
         if self.queue.remove(request):
-            self._left(request)
+            self._telling.left(request)
             self._rest()
         else:
             self._dead = True
@@ -246,7 +236,7 @@ class GenerationLane:
         expired = self.queue.expire(self._clock.now())
         for request in expired:
             if request.fail(DeadlineExpired("the deadline passed while the request waited for a slot")):
-                self._left(request)
+                self._telling.left(request)
         if expired:
             self._rest()
 
@@ -276,6 +266,7 @@ class GenerationLane:
         if self._reading:
             return self._prefill_run()
         if self._sealed and self._batch.requests:
+            self._blocked = True
             return None
         self._sealed = False
         if now < self._join_at and self._batch.steppable:
@@ -343,7 +334,7 @@ class GenerationLane:
             if not failed:
                 self.costs.encode.observe(work, seconds)
             tokens = sum(source.tokens for source in sources)
-            self._record(RunKind.ENCODE, Ran(len(group), tokens, 0, seconds, failed=failed), predicted)
+            self._telling.note(RunKind.ENCODE, Ran(len(group), tokens, 0, seconds, failed=failed), predicted)
             for request, one in zip(group, encoded, strict=True):
                 if request.dead:
                     continue
@@ -383,7 +374,7 @@ class GenerationLane:
                 work = _read_work(ran.tokens, held)
                 if not ran.failed:
                     self.costs.read.observe(work, ran.seconds)
-                self._record(RunKind.PREFILL, ran, self.costs.read.seconds(work))
+                self._telling.note(RunKind.PREFILL, ran, self.costs.read.seconds(work))
                 left -= ran.tokens
                 if ran.failed or request.fed == len(request.feed):
                     self._reading.remove(request)
@@ -395,17 +386,18 @@ class GenerationLane:
         batch = self._batch
         maps = tuple(dict.fromkeys(name for request in self._watched for name in request.maps if request.live))
         predicted = self.run_s
-        alone = not self._watched
+        alone = not self._watched and not self._reading
         loop = asyncio.get_running_loop()
 
         def run() -> None:
             begin = self._clock.now()
             while True:
                 work = self._step_work(batch.rows.count)
+                expected = self.costs.step.seconds(work)
                 ran = batch.step(maps)
                 if not ran.failed and not maps:
                     self.costs.step.observe(work, ran.seconds)
-                self._record(RunKind.STEP, ran, predicted)
+                self._telling.note(RunKind.STEP, ran, expected)
                 now = self._clock.now()
                 if not alone or self._interrupted or batch.failed or self._scheduler.contended:
                     return
@@ -422,21 +414,6 @@ class GenerationLane:
     def _step_work(self, rows: int) -> Work:
         held = int(self._batch.rows.lengths[: self._batch.rows.count].sum())
         return Work(rows, rows, held)
-
-    def _record(self, kind: RunKind, ran: Ran, predicted: float) -> None:
-        self._records.append(
-            StepRecord(
-                model=self.model,
-                version=self.version,
-                kind=kind,
-                rows=ran.rows,
-                tokens=ran.tokens,
-                compute_s=ran.seconds,
-                predicted_s=predicted,
-                variant=f"{self.precision}+maps" if ran.maps else self.precision,
-                failed=ran.failed,
-            )
-        )
 
     # --- after a run, on the event loop -------------------------------------------------------------------------------
 
@@ -460,22 +437,22 @@ class GenerationLane:
         self._untold.update(dict.fromkeys(finished))
         for request in finished:
             self._finish(request)
+        for request in self._batch.finished:
+            if request.dead:
+                self._batch.rest(request, True)  # it leaves before the next run, and must not be stepped until then
         self._batch.finished.clear()
-        records, self._records = self._records, []
+        records = self._telling.taken()
 
         def tell() -> None:
-            for record in records:
-                self._observer.step_ran(record)
+            self._telling.ran(records)
             for request in begun:
-                self._observer.first_token(
-                    self.model, self.version, max(0.0, (request.first_at or now) - request.enqueued_at)
-                )
+                self._telling.begun(request)
             for request, telling in told:
                 self._tell(request, telling)
             for request in finished:
                 self._tell(request, partial(self._delivery.result, request))
-                self._note_finished(request)
                 self._untold.pop(request, None)
+                self._telling.finished(request)
             self._note_pauses(now)
             self._rest()
 
@@ -486,9 +463,9 @@ class GenerationLane:
         failed = [request for request, _ in self._batch.failed]
         for request in joining:
             if request in self._batch.requests:
-                self._observer.joined(self.model, self.version, request.joined_at - request.enqueued_at)
+                self._telling.joined(request)
             elif request not in failed:
-                self._left(request)
+                self._telling.left(request)
 
     def _watch(self) -> None:
         """Finds those whose stop string has come."""
@@ -527,13 +504,14 @@ class GenerationLane:
     def _failed(self, error: BaseException) -> None:
         """A run of which nothing is known: nobody's states can be trusted any more."""
         log.error("a generation run failed as a whole", exc_info=error, extra={"model": self.model})
-        for request in dict.fromkeys([*self._joining, *self._batch.clear(), *self._untold]):
+        failed = [request for request, _ in self._batch.failed]
+        for request in dict.fromkeys([*self._joining, *failed, *self._batch.clear(), *self._untold]):
             request.fail(InferenceFailed("the run ended without an answer; the cause is in the server's log"))
             self._forget(request)
-            self._left(request)
+            self._telling.left(request)
         self._joining = []
         self._untold.clear()
-        self._records.clear()
+        self._telling.taken()
         self._rest()
 
     def _finish(self, request: GenerationRequest) -> None:
@@ -548,23 +526,12 @@ class GenerationLane:
         else:
             self._batch.leave(request)
 
-    def _note_finished(self, request: GenerationRequest) -> None:
-        if request.error is not None:
-            self._left(request)
-            return
-        tokens = len(request.ids) + (request.finish == "end")
-        if request.first_at is not None:
-            spent = request.last_at - request.first_at
-            self._observer.finished(self.model, self.version, request.prompt_tokens, tokens, spent / max(1, tokens - 1))
-        assert request.finish is not None  # noqa: S101
-        self._observer.left(self.model, self.version, LeaveReason(request.finish.value))
-
     def _leave(self, request: GenerationRequest) -> None:
         """An answered request gives its rows back."""
         written = self._batch.written(request)
         self._forget(request)
         self._batch.leave(request)
-        self._left(request, written)
+        self._telling.left(request, written)
 
     def _forget(self, request: GenerationRequest) -> None:
         self._watched.pop(request, None)
@@ -572,10 +539,6 @@ class GenerationLane:
         self._paused.pop(request, None)
         if request in self._reading:
             self._reading.remove(request)
-
-    def _left(self, request: GenerationRequest, written: int = 0) -> None:
-        reason = _REASONS.get(type(request.error), LeaveReason.FAILED) if request.error else LeaveReason.CANCELLED
-        self._observer.left(self.model, self.version, reason, request.decoding.max_tokens - written)
 
     def _drop_dead(self) -> None:
         if not self._dead:
@@ -594,7 +557,7 @@ class GenerationLane:
                 request.paused_at = now
                 self._paused[request] = None
                 self._interrupted = True
-                self._observer.paused(self.model, self.version)
+                self._telling.paused()
                 asyncio.get_running_loop().call_later(self._settings.max_pause_s, self._check_pause, request, now)
 
     def _apply_pauses(self) -> None:
@@ -603,7 +566,7 @@ class GenerationLane:
             if request.paused_at is None:
                 del self._paused[request]
                 self._batch.rest(request, False)
-                self._observer.resumed(self.model, self.version)
+                self._telling.resumed()
             else:
                 self._batch.rest(request, True)
 

@@ -61,6 +61,7 @@ class Slots:
         """Which of two sets of addresses `past` and `present` give; changes with each `flip` over all rows."""
         self.moved_bytes = 0
         """Copied so far by joins, leaves, reorders and re-laying."""
+        self._laid: tuple[int, Mapping[str, int]] = (0, {})
         self._lay(*self._first)
 
     @property
@@ -238,7 +239,8 @@ class Slots:
 
     def _has_capacity(self, rows: int, lengths: Mapping[str, int]) -> bool:
         """Whether the buffers as they are have so many rows of these lengths; spares to ask what larger ones take."""
-        return rows <= self.capacity and all(lengths.get(name, 1) <= size for name, size in self.lengths.items())
+        capacity, laid = self._laid  # read at once: another thread may be laying larger ones
+        return rows <= capacity and all(lengths.get(name, 1) <= size for name, size in laid.items())
 
     def _written(self, name: str) -> Array | None:
         buffer = self._buffers[name]
@@ -289,5 +291,5 @@ class Slots:
             self.moved_bytes += buffer.lay(blanks.pop(0), self.rows)
         for filled in self._filled.values():
             filled[self.rows :] = [0] * (self._room.max_rows - self.rows)
-        self.capacity, self.lengths = rows, dict(lengths)
+        self.capacity, self.lengths = self._laid = rows, dict(lengths)
         self.generation += 1

@@ -171,6 +171,7 @@ class Detokenizer:
                 self._waiting |= _byte_tokens(self._tokenizer)
         except Exception as error:
             raise ArtifactCorrupt(f"{name} is not a readable tokenizer file") from error
+        self._size = self._tokenizer.get_vocab_size(with_added_tokens=True)  # which copies the vocabulary to count it
         self._called: dict[int, str] = {}
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -178,7 +179,7 @@ class Detokenizer:
     @property
     def vocabulary_size(self) -> int:
         """Number of token ids, added tokens included."""
-        return self._tokenizer.get_vocab_size(with_added_tokens=True)
+        return self._size
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; special tokens, and ids that are no token's, have none."""
@@ -198,7 +199,7 @@ class Detokenizer:
         called = self._called.get(token)
         if called is None:
             called = self._call(token)
-            if len(self._called) < self.vocabulary_size:
+            if 0 <= token < self._size:
                 self._called[token] = called
         return called
 
