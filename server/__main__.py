@@ -1,7 +1,6 @@
 """`python -m server serve|check|profile`: serves the store, or says beforehand whether it could and what runs cost."""
 
 import asyncio
-import gc
 import logging
 import sys
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from pydantic_settings import SettingsError
 
 from server.bootstrap import Application
 from server.check import before_start, check
-from server.lifecycle import serve_until_signalled
+from server.lifecycle import look_for_cycles_seldom, serve_until_signalled
 from server.profile import profile, split_arguments
 from server.settings import Settings, load_settings, unknown_variables
 from server.store.scan import StoreUnavailable
@@ -30,9 +29,6 @@ exit codes: 0 all well; 1 could not start or a bundle is unusable; 2 wrong usage
 """
 
 OK, FAILED, WRONG_USAGE = 0, 1, 2
-
-GARBAGE_THRESHOLDS = (10_000, 20, 20)
-"""So many more objects made than freed make Python look through the young ones; so many looks, through older ones."""
 
 log = logging.getLogger("server")
 
@@ -87,7 +83,7 @@ def _serve(settings: Settings) -> int:
         return FAILED
     for warning in warnings:
         log.warning(warning)
-    _look_for_cycles_seldom()
+    look_for_cycles_seldom()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(serve_until_signalled(Application(settings), settings.grpc.drain_grace_s))
@@ -95,16 +91,6 @@ def _serve(settings: Settings) -> int:
         log.error("cannot start: %s", error.strerror if isinstance(error, OSError) else error)
         return FAILED
     return OK
-
-
-def _look_for_cycles_seldom() -> None:
-    """Python stops every thread while it looks for garbage in cycles; calls leave hardly any, and wait meanwhile.
-
-    What was imported is never looked through again: it stays until the end anyway.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:

@@ -8,7 +8,7 @@ company: where little waits, the cores share it.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 from server.batching.cost import Work
 from server.batching.queue import RequestQueue
@@ -121,13 +121,15 @@ def _left_s(request: Request, now: float) -> float:
 
 
 def _candidates(queue: RequestQueue[Request], head: Request, variant: Variant) -> Iterable[Request]:
-    """In the order of service; where length matters the nearest first, of those whose turn is near.
+    """In the order of service; where length matters the nearest first of those whose turn is near, then the others.
 
     So nobody of an unusual length is passed over by all who come later, and choosing costs the same in a long queue.
     """
+    company = queue.company(head)
     if not variant.layout.orders_by_length:
-        return queue.company(head)
-    return sorted(islice(queue.company(head), WINDOW), key=lambda request: abs(request.length - head.length))
+        return company
+    near = sorted(islice(company, WINDOW), key=lambda request: abs(request.length - head.length))
+    return chain(near, company)
 
 
 def _wanted_tokens(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.batching.cost import Coefficients, Cost
-from server.batching.policy import PATIENCE, PREDICTION_MARGIN, choose
+from server.batching.policy import PATIENCE, PREDICTION_MARGIN, WINDOW, choose
 from server.batching.queue import RequestQueue
 from server.batching.variant import BatchLimits, Variant
 from tests.support.requests import make_request
@@ -235,3 +235,16 @@ def test_a_batch_whose_callers_have_gone_is_as_small_and_as_cheap_as_what_is_lef
         one.reply.cancel()
     batch.leave_out_the_dead()
     assert batch.requests == [first]
+
+
+def test_of_a_like_length_only_those_whose_turn_is_near_go_before_others():
+    queue, requests = waiting(10, *[30] * (WINDOW - 1), *[10] * 4, on=[variant(DEAR_RUNS)])
+    batch = chosen(queue, [variant(DEAR_RUNS)], BatchLimits(max_rows=4, max_tokens=1000))
+    assert len(batch.requests) > 1
+    assert set(map(id, batch.requests)) <= set(map(id, requests[:WINDOW]))
+
+
+def test_a_batch_may_be_larger_than_the_part_of_the_queue_that_is_sorted():
+    queue, requests = waiting(*[10] * (2 * WINDOW), on=[variant(DEAR_RUNS)])
+    batch = chosen(queue, [variant(DEAR_RUNS)], BatchLimits(max_rows=10**6, max_tokens=10**6))
+    assert batch.requests == requests
