@@ -202,6 +202,10 @@ def logits(reply: wire.ModelInferResponse) -> np.ndarray:
     return np.frombuffer(reply.raw_output_contents[0], "<f4")
 
 
+def scores_of(reply: classify_pb2.ClassifyResponse) -> dict[int, float]:
+    return {label.index: label.score for label in reply.results[0].labels}
+
+
 @pytest.mark.parametrize(("cut", "kept"), [("CUT_END", slice(MAX_TOKENS)), ("CUT_START", slice(-MAX_TOKENS, None))])
 async def test_a_long_text_is_cut_where_the_caller_chose(caller, cut, kept):
     words = random.Random(0).choices(WORDS[3:], k=MAX_TOKENS + 20)
@@ -210,7 +214,8 @@ async def test_a_long_text_is_cut_where_the_caller_chose(caller, cut, kept):
     part = await caller.classify(classify_request("areas", " ".join(words[kept])))
     report = whole.results[0].truncation
     assert (report.truncated, report.kept_length, report.original_length) == (True, MAX_TOKENS, MAX_TOKENS + 20)
-    assert whole.results[0].labels == part.results[0].labels
+    # Not to the last bit: which graph answers is decided by what runs have cost so far.
+    assert scores_of(whole) == pytest.approx(scores_of(part), abs=1e-6)
     assert not part.results[0].truncation.truncated
 
 
