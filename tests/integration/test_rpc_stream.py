@@ -252,6 +252,7 @@ async def test_a_stream_that_was_complete_ends_well_in_a_drain(served, gate):
     await stream.call.done_writing()
     await reached(lambda: server.rpc.in_flight == 1)
     await asyncio.to_thread(gate.entered.wait, 30)
+    await reached(lambda: all(one._complete for one in server.rpc._calls._streams))  # its end travels by itself
     server.registry.drain()
     draining = asyncio.ensure_future(server.rpc.drain())
     gate.gate.set()
