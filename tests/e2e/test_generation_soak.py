@@ -10,7 +10,7 @@ from tests.soak.run import SETTINGS, soak
 from tests.support.catalogued import QUIET_EXPORT
 from tests.support.server_process import process
 
-TEXTS, RELOADS = 160, 4
+TEXTS, RELOADS = 300, 6
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in QUIET_EXPORT]
 

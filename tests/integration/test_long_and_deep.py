@@ -32,7 +32,7 @@ from tests.support.calls import Caller, classify_request, infer_request, refused
 from tests.support.serving import serving
 
 MODEL = "areas"
-NUM_LAYERS = 12
+NUM_LAYERS = 24
 LENGTH = 4096
 TINY = MODELS[MODEL].tiny
 DEEP = replace(TINY, num_layers=NUM_LAYERS)
