@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from server.generation.buffers import WHOLE, Buffer
 from server.manifest import LengthAxis
 
-Size = tuple[int, dict[str, int]]
+Size = tuple[int, Mapping[str, int]]
 """Rows, and the length of each axis."""
 
 

@@ -8,7 +8,7 @@ once for both. `replace` states have two buffers, which take turns: a run reads 
 from collections.abc import Mapping, Sequence
 
 from server.generation.buffers import WHOLE, Buffer, copy_order, length_names
-from server.generation.room import Room
+from server.generation.room import Room, Size
 from server.manifest import StateSpec
 from server.tensors import Array
 
@@ -52,17 +52,25 @@ class Slots:
         self._first = self._room.first(first_rows, first_length)
         self._check_allowed(*self._first)
         self.rows = 0
-        self.capacity = 0
-        self.lengths: dict[str, int] = dict.fromkeys(names, 0)
-        """The capacity of each length axis."""
+        # One name for both: another thread may read them while larger buffers are laid.
+        self._laid: Size = (0, dict.fromkeys(names, 0))
         self.generation = 0
         """Goes up whenever a buffer is replaced by another: what was bound by address must be bound anew."""
         self.parity = 0
         """Which of two sets of addresses `past` and `present` give; changes with each `flip` over all rows."""
         self.moved_bytes = 0
         """Copied so far by joins, leaves, reorders and re-laying."""
-        self._laid: tuple[int, Mapping[str, int]] = (0, {})
         self._lay(*self._first)
+
+    @property
+    def capacity(self) -> int:
+        """Rows that the buffers have."""
+        return self._laid[0]
+
+    @property
+    def lengths(self) -> Mapping[str, int]:
+        """The capacity of each length axis."""
+        return self._laid[1]
 
     @property
     def state_bytes(self) -> int:
@@ -239,7 +247,7 @@ class Slots:
 
     def _has_capacity(self, rows: int, lengths: Mapping[str, int]) -> bool:
         """Whether the buffers as they are have so many rows of these lengths; spares to ask what larger ones take."""
-        capacity, laid = self._laid  # read at once: another thread may be laying larger ones
+        capacity, laid = self._laid
         return rows <= capacity and all(lengths.get(name, 1) <= size for name, size in laid.items())
 
     def _written(self, name: str) -> Array | None:
@@ -291,5 +299,5 @@ class Slots:
             self.moved_bytes += buffer.lay(blanks.pop(0), self.rows)
         for filled in self._filled.values():
             filled[self.rows :] = [0] * (self._room.max_rows - self.rows)
-        self.capacity, self.lengths = self._laid = rows, dict(lengths)
+        self._laid = rows, dict(lengths)
         self.generation += 1
