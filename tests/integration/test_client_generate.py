@@ -17,6 +17,7 @@ from PIL import Image
 
 from server.errors import ReaderTooSlow
 from tests.support.fakes import text_model
+from tests.support.reached import reached
 from tests.support.writers import Book, serving_writers, writing_model
 
 
@@ -92,8 +93,8 @@ async def test_a_stream_that_is_closed_early_ends_at_the_server(client, book):
         async for one in increments:
             if one.text:
                 break
-    while not book.begun[0].cancelled:
-        await asyncio.sleep(0)
+    await reached(lambda: book.begun[0].cancelled)
+    assert book.begun[0].cancelled == 1
 
 
 async def test_leaving_the_loop_of_a_blocking_stream_ends_it_at_the_server(address, book):
@@ -107,8 +108,8 @@ async def test_leaving_the_loop_of_a_blocking_stream_ends_it_at_the_server(addre
         return ""
 
     assert await asyncio.to_thread(call) == "c"
-    while not book.begun[0].cancelled:
-        await asyncio.sleep(0)
+    await reached(lambda: book.begun[0].cancelled)
+    assert book.begun[0].cancelled == 1
 
 
 async def test_a_refused_stream_raises_the_typed_error(client):

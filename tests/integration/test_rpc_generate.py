@@ -11,6 +11,7 @@ from attendant.v1 import generate_pb2 as wire
 from server.errors import InferenceFailed, QueueFull, ReaderTooSlow
 from tests.support.calls import ATTENDANT, Caller, Refusal, classify_request, refusal, refused
 from tests.support.fakes import make_settings, text_model
+from tests.support.reached import reached
 from tests.support.writers import Book, serving_writers, writing_model
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -66,12 +67,6 @@ def weights_of(one: attention_pb2.AttentionMap) -> np.ndarray:
 
 def names(labels: attention_pb2.AxisLabels) -> list[str]:
     return [token.text for token in labels.tokens.tokens]
-
-
-async def reached(condition) -> None:
-    """Lets the server's tasks, which share this loop, go on until the condition holds."""
-    while not condition():
-        await asyncio.sleep(0)
 
 
 # --- answers ---
@@ -279,6 +274,7 @@ async def test_a_caller_that_leaves_generate_lets_go_of_all_its_texts(caller, bo
     await reached(lambda: len(book.begun) == 2)
     asked.cancel()
     await reached(lambda: all(writing.cancelled for writing in book.begun))
+    assert [writing.cancelled for writing in book.begun] == [1, 1]
 
 
 async def test_a_deadline_reaches_the_writer_and_ends_the_stream(caller, book, served):

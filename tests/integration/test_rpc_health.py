@@ -1,5 +1,3 @@
-import asyncio
-
 import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -7,6 +5,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from tests.support.calls import refusal
 from tests.support.fakes import make_settings, serving_fakes, text_model
+from tests.support.reached import reached
 
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 UNKNOWN = HealthCheckResponse.SERVICE_UNKNOWN
@@ -77,8 +76,7 @@ async def test_a_watcher_that_leaves_takes_no_other_with_it(stub, served):
     leaving, staying = (stub.Watch(HealthCheckRequest(service="spare")) for _ in range(2))
     assert (await leaving.read()).status == (await staying.read()).status == NOT_SERVING
     leaving.cancel()
-    while not leaving.done():
-        await asyncio.sleep(0)
+    await reached(leaving.done)
     await served.registry.load("spare")
     assert (await staying.read()).status == SERVING
     staying.cancel()

@@ -12,6 +12,7 @@ from server.tensors import Datatype
 from server.wire import grpc_service_pb2 as wire
 from tests.support.calls import INFERENCE, Caller, floats, infer_request, refusal
 from tests.support.fakes import GatedModel, Served, echo_model, make_settings, serving_fakes
+from tests.support.reached import reached
 
 Code = grpc.StatusCode
 
@@ -76,12 +77,6 @@ def gated(number: float, id: str = "") -> wire.ModelInferRequest:
 def number_of(response: wire.ModelStreamInferResponse) -> float:
     assert response.error_message == ""
     return float(np.frombuffer(response.infer_response.raw_output_contents[0], np.float32)[0])
-
-
-async def reached(condition) -> None:
-    """Lets the server's tasks, which share this loop, go on until the condition holds."""
-    while not condition():
-        await asyncio.sleep(0)
 
 
 async def test_each_request_has_one_response_that_is_final(served):

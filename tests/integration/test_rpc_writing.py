@@ -13,6 +13,7 @@ from server.wire import grpc_service_pb2 as wire
 from tests.integration.test_rpc_stream import Stream
 from tests.support.calls import Caller, floats, infer_request, refused
 from tests.support.fakes import echo_model, make_settings
+from tests.support.reached import reached
 from tests.support.writers import Book, serving_writers, writing_model
 
 MODELS = (writing_model(), writing_model("story", encodes=False), echo_model(Datatype.FP32))
@@ -45,12 +46,6 @@ def outputs_of(response: wire.ModelInferResponse) -> dict[str, object]:
             array = np.frombuffer(content, NUMPY_DTYPES[datatype]).reshape(shape)
         found[output.name] = array.tolist()
     return found
-
-
-async def reached(condition) -> None:
-    """Lets the server's tasks, which share this loop, go on until the condition holds."""
-    while not condition():
-        await asyncio.sleep(0)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from server.rpc.call import Call
 from server.rpc.calls import Calls
 from tests.support.calls import refusal
 from tests.support.fakes import Ledger
+from tests.support.reached import reached
 
 SERVICE = "test.Service"
 REPLY = HealthCheckResponse(status=HealthCheckResponse.SERVING)
@@ -194,8 +195,7 @@ async def test_a_flush_waits_for_the_replies_of_all_calls_so_far_but_no_longer_t
     async with serving(hold) as (do, _, calls, _):
         await calls.flush(30)
         reply = do(b"")
-        while not calls.in_flight:
-            await asyncio.sleep(0)
+        await reached(lambda: calls.in_flight)
         await calls.flush(0.01)
         assert calls.in_flight == 1
         held.set()

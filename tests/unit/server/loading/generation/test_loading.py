@@ -180,7 +180,8 @@ def test_scores_that_are_no_numbers_differ(load):
 
 
 def test_golden_rows_are_not_replayed_where_the_settings_say_so(load):
-    load(golden=golden(off_by=1.0), runtime={"replay_golden": False})
+    assert "differ" in refusal(load, golden=golden(off_by=1.0))
+    assert load(golden=golden(off_by=1.0), runtime={"replay_golden": False}).sessions
 
 
 @pytest.mark.parametrize(
