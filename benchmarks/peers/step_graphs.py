@@ -20,18 +20,27 @@ Started = Mapping[str, Array]
 """What the encoder gave, by state; the first axis counts rows."""
 
 
+def step_layouts(folder: Path, precision: str) -> tuple[str, ...]:
+    """The layouts in which a bundle has a step graph of this precision."""
+    graphs = parse_manifest((folder / MANIFEST_FILE).read_bytes()).graphs
+    return tuple(dict.fromkeys(spec.layout for spec in graphs if (spec.role, spec.precision) == ("step", precision)))
+
+
 class StepGraphs:
     """The sessions of a bundle in one precision; runs of both take so many threads."""
 
-    def __init__(self, folder: Path, precision: str, threads: int) -> None:
-        """Opens them. Raises ValueError for a bundle that writes nothing, or not in this precision."""
+    def __init__(self, folder: Path, precision: str, threads: int, *, layout: str = "rows") -> None:
+        """Opens them, the step graph in this layout.
+
+        Raises ValueError for a bundle that writes nothing, or not in this precision and layout.
+        """
         self._manifest = parse_manifest((folder / MANIFEST_FILE).read_bytes())
         if self._manifest.generation is None:
             raise ValueError(f"{self._manifest.name} writes no text")
         self.spec: GenerationSpec = self._manifest.generation
         self.states: tuple[StateSpec, ...] = self._manifest.states
-        self._encode = _open(folder / self._file("encode", precision), threads)
-        self.step = _open(folder / self._file("step", precision), threads)
+        self._encode = _open(folder / self._file("encode", precision, "rows"), threads)
+        self.step = _open(folder / self._file("step", precision, layout), threads)
 
     def encode(self, rows: Sequence[Ids]) -> Started:
         """One run over all rows, padded to the longest."""
@@ -48,11 +57,12 @@ class StepGraphs:
         sources = {state.name: state.source for state in self.states if state.source is not None}
         return dict(zip(sources, self._encode.run(list(sources.values()), feeds), strict=True))
 
-    def _file(self, role: str, precision: str) -> str:
+    def _file(self, role: str, precision: str, layout: str) -> str:
         """Of two that differ in whether they return attention weights, the one that does not."""
-        found = [spec for spec in self._manifest.graphs if (spec.role, spec.precision) == (role, precision)]
+        wanted = (role, precision, layout)
+        found = [spec for spec in self._manifest.graphs if (spec.role, spec.precision, spec.layout) == wanted]
         if not found:
-            raise ValueError(f"the bundle of {self._manifest.name} has no {role} graph in {precision}")
+            raise ValueError(f"the bundle of {self._manifest.name} has no {role} graph in {precision} and {layout}")
         return min(found, key=lambda spec: spec.maps).file
 
 

@@ -4,7 +4,8 @@
     manifest.json          no parity, no golden rows, no digests: verification adds them
     model.onnx             the graph over padded rows
     block-diagonal.onnx, gathered.onnx      the same over packed rows, where the network has such
-    encode.onnx, step.onnx, step-maps.onnx  in place of all these, where it writes token by token
+    encode.onnx, step.onnx, step-columns.onnx, step-maps.onnx
+                           in place of all these, where it writes token by token
     weights.bin            where the weights are large: all graphs'
     tokenizer.json, labels.json, …, checkpoint.safetensors     copied from the checkpoint
 

@@ -41,7 +41,7 @@ def _check_parity(manifest: Manifest) -> None:
     unmeasured = {spec.name for spec in manifest.outputs} - {measured.output for measured in parity.outputs}
     if unmeasured:
         raise PublishRefused(f"{manifest.name}: verification did not measure {', '.join(sorted(unmeasured))}")
-    padded = [graph for graph in manifest.graphs if graph.layout == "rows"]
+    padded = [graph for graph in manifest.graphs if graph.packed is None]
     laxer = [graph.file for graph in padded if parity.tolerance > graph.tolerance]
     failed = failed_outputs(parity)
     if laxer or failed:
@@ -55,7 +55,7 @@ def _check_parity(manifest: Manifest) -> None:
 def _check_packed(manifest: Manifest, measured: Mapping[str, PackedParity]) -> None:
     offered = {spec.name for spec in packed_outputs(manifest.outputs)}
     for graph in manifest.graphs:
-        if graph.layout == "rows" or graph.precision != "fp32":
+        if graph.packed is None or graph.precision != "fp32":
             continue
         parity = measured.get(graph.file)
         if parity is None or offered - {one.output for one in parity.outputs}:
@@ -78,7 +78,7 @@ def _answers(manifest: Manifest, graph: GraphSpec) -> set[str]:
     """The outputs of a graph that must have been measured; a step's states are in what it writes."""
     if graph.role == "encode":
         return {state.source for state in manifest.states if state.source is not None}
-    outputs = manifest.outputs if graph.layout == "rows" else packed_outputs(manifest.outputs)
+    outputs = manifest.outputs if graph.packed is None else packed_outputs(manifest.outputs)
     without_maps = graph.role == "step" and not graph.maps
     return {spec.name for spec in outputs if not (without_maps and spec.role == "attention")}
 

@@ -43,14 +43,15 @@ def measure_packed(trained: Trained, graph: GraphSpec, session: Session, mixes: 
 
     Raises ValueError if the graph's layout is none of the packed ones.
     """
-    if graph.layout == "rows":
+    layout = graph.packed
+    if layout is None:
         raise ValueError(f"{graph.file} takes padded rows; the packed layouts are {', '.join(PACKED_LAYOUTS)}")
     inputs, outputs = trained.signature.inputs, packed_outputs(trained.signature.outputs)
     differences = {spec.name: Difference() for spec in outputs}
     empty = _answer_to_nothing(trained, mixes[0].rows[0])
     for mix in mixes:
         for padding in PADDINGS:
-            answered = session.run(pack_rows(mix.rows, inputs, graph.layout, padding))
+            answered = session.run(pack_rows(mix.rows, inputs, layout, padding))
             due = [*mix.expected, *([] if empty is None else [empty] * padding.rows)]
             for name, difference in differences.items():
                 rows = answered[name] if empty is not None else answered[name][: len(mix.rows)]

@@ -19,8 +19,9 @@ def answerer(
     `maps`: with the attention weights, where the layout has them. `padding`: what else stands in packed rows.
     """
     inputs = manifest.inputs
-    if graph.layout != "rows":
-        layout, names = graph.layout, [spec.name for spec in packed_outputs(manifest.outputs)]
+    layout = graph.packed
+    if layout is not None:
+        names = [spec.name for spec in packed_outputs(manifest.outputs)]
 
         def answer_packed(rows: Sequence[Row]) -> Sequence[Answer]:
             # A packed batch has a token at least: ONNX Runtime divides by their number.

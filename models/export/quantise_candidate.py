@@ -45,7 +45,7 @@ Progress = Callable[[str], None]
 
 def steps(manifest: Manifest) -> int:
     """How often `quantise_candidate` tells its progress."""
-    return 1 + 2 * len(_in_fp32(manifest))
+    return 1 + 2 * len(_sources(manifest))
 
 
 def quantise_candidate(
@@ -101,6 +101,11 @@ def _in_fp32(manifest: Manifest) -> tuple[GraphSpec, ...]:
     return tuple(graph for graph in manifest.graphs if graph.precision == "fp32")
 
 
+def _sources(manifest: Manifest) -> tuple[GraphSpec, ...]:
+    """What int8 graphs are made of: the quantiser knows matrices on the right of products only."""
+    return tuple(graph for graph in _in_fp32(manifest) if graph.layout != "columns")
+
+
 def _remove_older(draft: Path, manifest: Manifest) -> None:
     for name in (INT8_WEIGHTS_FILE, *(graph.file for graph in manifest.graphs if graph.precision == "int8")):
         (draft / name).unlink(missing_ok=True)
@@ -110,11 +115,11 @@ def _quantise_all(
     trained: Trained, draft: Path, manifest: Manifest, judged: HeldOut | None, largest_drop: float, progress: Progress
 ) -> tuple[GraphSpec, ...]:
     weights = SharedWeights(draft, INT8_WEIGHTS_FILE) if has_shared_weights(draft) else None
-    for source in _in_fp32(manifest):
+    for source in _sources(manifest):
         progress(f"{int8_file(source.file)}: quantising")
         quantise_graph(draft / source.file, draft / int8_file(source.file), weights)
     graphs = []
-    for source in _in_fp32(manifest):
+    for source in _sources(manifest):
         file = int8_file(source.file)
         progress(f"{file}: measuring against {source.file}")
         if source.role == "run":

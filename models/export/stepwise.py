@@ -1,8 +1,9 @@
 """A network that writes token by token as graphs: one that reads the source, one that makes a step, one with maps.
 
-encode.onnx       the manifest's inputs -> what the states begin with
-step.onnx         new tokens, lengths, states -> logits, states
-step-maps.onnx    the same with attention weights, where they would cost those who ask for none
+encode.onnx          the manifest's inputs -> what the states begin with
+step.onnx            new tokens, lengths, states -> logits, states
+step-columns.onnx    the same, quicker for many rows and slower for few, where the products are large enough to matter
+step-maps.onnx       the same with attention weights, where they would cost those who ask for none
 """
 
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ import onnx_ir
 from torch import Tensor, nn
 
 from models.export.cached_attention import DECOMPOSITIONS
+from models.export.columns import turn_products
 from models.export.example import example_inputs
-from models.export.face import Face, inputs_face
+from models.export.face import Face, check_graph, inputs_face
 from models.export.trace import OPSET, write_graph
 from models.export.weights import SharedWeights
 from models.networks.stepwise import LENGTHS, NEW, POSITION, Stepwise
@@ -30,7 +32,9 @@ from server.manifest import (
 )
 from server.tensors import Datatype
 
-ENCODE_FILE, STEP_FILE, MAPS_FILE = "encode.onnx", "step.onnx", "step-maps.onnx"
+ENCODE_FILE, STEP_FILE, COLUMNS_FILE, MAPS_FILE = "encode.onnx", "step.onnx", "step-columns.onnx", "step-maps.onnx"
+COLUMNS_FROM = 2_000_000
+"""Parameters. Smaller networks spend a step on calling operators, whichever way their products are turned."""
 KEYS = "keys"
 """The axis of self-attention weights that counts keys: as many as the longest row has, not as buffers have room for."""
 
@@ -50,6 +54,10 @@ def export_stepwise(
     plain_maps = bool(signature.attention) and not network.maps_cost
     _export_step(network, signature, directory / STEP_FILE, weights, maps=plain_maps)
     yield GraphSpec(file=STEP_FILE, role="step", maps=plain_maps, opset=OPSET)
+    if sum(parameter.numel() for parameter in network.parameters()) >= COLUMNS_FROM:
+        turn_products(directory / STEP_FILE, directory / COLUMNS_FILE, weights)
+        check_graph(directory / COLUMNS_FILE, _face(step_inputs(signature), step_outputs(signature, maps=plain_maps)))
+        yield GraphSpec(file=COLUMNS_FILE, role="step", layout="columns", maps=plain_maps, opset=OPSET)
     if signature.attention and network.maps_cost:
         _export_step(network, signature, directory / MAPS_FILE, weights, maps=True)
         yield GraphSpec(file=MAPS_FILE, role="step", maps=True, opset=OPSET)

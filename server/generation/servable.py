@@ -80,7 +80,7 @@ class Generative(Servable):
         delivery = Delivery(loaded.detokenizer)
         self._lanes = {graphs.precision: self._lane(graphs, delivery, scheduler, observer) for graphs in loaded.graphs}
         self._attention = frozenset(output.name for output in manifest.outputs if output.role == "attention")
-        self._maps = {graphs.precision: graphs.maps is not None or graphs.plain.maps for graphs in loaded.graphs}
+        self._maps = {graphs.precision: graphs.step.give_maps for graphs in loaded.graphs}
 
     def _lane(
         self, graphs: WritingGraphs, delivery: Delivery, scheduler: Scheduler, observer: GenerationObserver
@@ -88,7 +88,7 @@ class Generative(Servable):
         manifest, settings = self.manifest, self._settings
         max_rows = settings.max_rows if self._loaded.together else 1
         slots = Slots(manifest.states, max_rows=max_rows, max_bytes=settings.max_state_bytes)
-        steps = make_steps(self._spec, manifest.states, slots, graphs.plain, graphs.maps, max_rows)
+        steps = make_steps(self._spec, manifest.states, slots, graphs.step, max_rows)
         return GenerationLane(
             model=self.name,
             version=self.version,
@@ -137,6 +137,7 @@ class Generative(Servable):
         graphs = {
             one.precision: {
                 "threads": one.threads,
+                "rows_as_columns": sorted(one.step.columns_rows),
                 "encode_s": asdict(one.encode_cost.coefficients),
                 "prefill_s": asdict(one.read_cost.coefficients),
                 "step_s": asdict(one.step_cost.coefficients),

@@ -34,6 +34,30 @@ class StepGraph:
     """Whether it gives attention weights."""
 
 
+@dataclass(frozen=True, slots=True)
+class StepGraphs:
+    """The step graphs of one precision, which compute the same."""
+
+    plain: StepGraph
+    maps: StepGraph | None = None
+    """What gives attention weights; None where `plain` does, or nothing does."""
+    columns: StepGraph | None = None
+    """What is quicker for some numbers of rows; None where there is no such graph."""
+    columns_rows: frozenset[int] = frozenset()
+    """These numbers."""
+
+    @property
+    def give_maps(self) -> bool:
+        """Whether attention weights can be had."""
+        return (self.maps or self.plain).maps
+
+    def of(self, rows: int, maps: Sequence[str] = ()) -> StepGraph:
+        """What runs a step of so many rows that is to give these weights."""
+        if maps:
+            return self.maps or self.plain
+        return self.columns if self.columns is not None and rows in self.columns_rows else self.plain
+
+
 @dataclass(slots=True, eq=False)
 class Stepped:
     """What a run gave."""
@@ -65,21 +89,15 @@ class _Common:
         spec: GenerationSpec,
         states: Sequence[StateSpec],
         slots: Slots,
-        plain: StepGraph,
-        maps: StepGraph | None,
+        graphs: StepGraphs,
     ) -> None:
         self.spec = spec
         self.states = states
         self.slots = slots
-        self.plain = plain
-        self.with_maps = maps or plain
+        self.graphs = graphs
         self.length_inputs = tuple(
             dict.fromkeys(state.length_input for state in states if state.length_input is not None)
         )
-
-    def graph(self, maps: Sequence[str]) -> StepGraph:
-        """The one that gives these attention weights; the plain one where none are wanted."""
-        return self.with_maps if maps else self.plain
 
 
 class SharedSteps(_Common):
@@ -95,11 +113,10 @@ class SharedSteps(_Common):
         spec: GenerationSpec,
         states: Sequence[StateSpec],
         slots: Slots,
-        plain: StepGraph,
-        maps: StepGraph | None,
+        graphs: StepGraphs,
         max_rows: int,
     ) -> None:
-        super().__init__(spec, states, slots, plain, maps)
+        super().__init__(spec, states, slots, graphs)
         self._logits = np.empty((max_rows, spec.vocab_size), np.float32)
         self._bound: dict[tuple[object, ...], Bound] = {}
         self._layout = -1
@@ -113,8 +130,8 @@ class SharedSteps(_Common):
         key = (n, slots.parity, *maps)
         bound = self._bound.get(key)
         if bound is None:
-            lengths = rows.lengths[:n]
-            bound = self._bound[key] = self._bind(rows.tokens[:n], lengths, slots.past, slots.present, n, maps)
+            graph, lengths = self.graphs.of(n, maps), rows.lengths[:n]
+            bound = self._bound[key] = self._bind(graph, rows.tokens[:n], lengths, slots.past, slots.present, maps)
         fetched = bound.run()
         slots.flip(kept=np.flatnonzero(rows.resting[:n]).tolist())
         return Stepped(self._logits[:n], fetched)
@@ -131,28 +148,28 @@ class SharedSteps(_Common):
         def present(name: str) -> Array | None:
             return slots.present_of(name, row)
 
-        fetched = self._bind(fed, lengths, past, present, 1, maps).run()
+        fetched = self._bind(self.graphs.of(1, maps), fed, lengths, past, present, maps).run()
         slots.flip(slice(row, row + 1))
         return Stepped(self._logits[:1], fetched)
 
     def _bind(
         self,
+        graph: StepGraph,
         tokens: NDArray[np.int64],
         lengths: NDArray[np.int32],
         past: Callable[[str], Array],
         present: Callable[[str], Array | None],
-        n: int,
         maps: Sequence[str],
     ) -> Bound:
         inputs: dict[str, Array] = {self.spec.tokens: tokens}
         inputs.update(dict.fromkeys(self.length_inputs, lengths))
-        outputs: dict[str, Array | None] = {self.spec.logits: self._logits[:n]}
+        outputs: dict[str, Array | None] = {self.spec.logits: self._logits[: len(tokens)]}
         for state in self.states:
             inputs[state.name] = past(state.name)
             if state.output is not None:
                 outputs[state.output] = present(state.name)
         outputs.update(dict.fromkeys(maps))
-        return self.graph(maps).bind(inputs, outputs)
+        return graph.bind(inputs, outputs)
 
 
 class CopiedSteps(_Common):
@@ -199,7 +216,7 @@ class CopiedSteps(_Common):
             else:
                 inputs[state.name] = self.slots.past(state.name)[company]
         wanted = [self.spec.logits, *(state.output for state in self.states if state.output is not None), *maps]
-        return self.graph(maps).run(inputs, wanted)
+        return self.graphs.of(len(rows), maps).run(inputs, wanted)
 
     def _keep(self, company: NDArray[np.intp], length: int, outputs: Mapping[str, Array]) -> None:
         for state in self.states:
@@ -224,11 +241,10 @@ def make_steps(
     spec: GenerationSpec,
     states: Sequence[StateSpec],
     slots: Slots,
-    plain: StepGraph,
-    maps: StepGraph | None,
+    graphs: StepGraphs,
     max_rows: int,
 ) -> Steps:
     """The kind that the states allow."""
     if all(state.aliasable for state in states if state.kind == "append"):
-        return SharedSteps(spec, states, slots, plain, maps, max_rows)
-    return CopiedSteps(spec, states, slots, plain, maps)
+        return SharedSteps(spec, states, slots, graphs, max_rows)
+    return CopiedSteps(spec, states, slots, graphs)

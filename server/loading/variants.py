@@ -90,10 +90,10 @@ class Opener:
 
     def _check(self, graph: GraphSpec, session: Session) -> None:
         manifest = self.bundle.manifest
-        if graph.layout == "rows":
+        if graph.packed is None:
             check_signature(manifest, session)
             return
-        names = [tensor.name for tensor in packed_inputs(manifest.inputs, graph.layout)]
+        names = [tensor.name for tensor in packed_inputs(manifest.inputs, graph.packed)]
         if [tensor.name for tensor in session.inputs] != names:
             raise ArtifactCorrupt(f"{graph.file} is {graph.layout}, but its inputs are not {', '.join(names)}")
         missing = {spec.name for spec in packed_outputs(manifest.outputs)} - {t.name for t in session.outputs}

@@ -35,6 +35,10 @@ Task = Literal[
 """What a model is for; `tensors` is a bare graph of which nothing more is known."""
 
 
+_LAYOUTS = {"run": ("rows", "block-diagonal", "gathered"), "encode": ("rows",), "step": ("rows", "columns")}
+"""What may be written in which way, by role."""
+
+
 class Manifest(Frozen):
     """The contract of one version of one model."""
 
@@ -83,6 +87,9 @@ class Manifest(Frozen):
 
     def _check_generation(self) -> None:
         roles = {graph.role for graph in self.graphs}
+        for graph in self.graphs:
+            if graph.layout not in _LAYOUTS[graph.role]:
+                raise ValueError(f"{graph.file}: a graph of the role {graph.role} cannot be in {graph.layout}")
         if self.generation is None:
             if self.states or roles != {"run"}:
                 raise ValueError("states, and graphs that encode or step, need `generation`")

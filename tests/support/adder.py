@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from server.generation.steps import StepGraph
+from server.generation.steps import StepGraph, StepGraphs
 from server.manifest import (
     AttentionSpec,
     FixedAxis,
@@ -199,6 +199,10 @@ class Adder:
     def with_maps(self) -> StepGraph:
         """The step graph that gives attention weights."""
         return StepGraph(self._bind, self._step, maps=True)
+
+    def graphs(self) -> StepGraphs:
+        """The step graphs of the manifest."""
+        return StepGraphs(self.plain(), self.with_maps() if self.manifest().attention else None)
 
     def _bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array | None]) -> "_Bound":
         return _Bound(self, dict(inputs), dict(outputs))

@@ -58,6 +58,7 @@ GRAPHS = {
     "encode.onnx": GraphSpec(file="encode.onnx", role="encode", opset=OPSET),
     "step.onnx": GraphSpec(file="step.onnx", role="step", opset=OPSET),
     "maps.onnx": GraphSpec(file="maps.onnx", role="step", opset=OPSET, maps=True),
+    "columns.onnx": GraphSpec(file="columns.onnx", role="step", layout="columns", opset=OPSET),
     "encode-int8.onnx": GraphSpec(file="encode-int8.onnx", role="encode", precision="int8", opset=OPSET),
     "step-int8.onnx": GraphSpec(file="step-int8.onnx", role="step", precision="int8", opset=OPSET),
 }

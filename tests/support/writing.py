@@ -156,8 +156,7 @@ class Desk:
         graphs = WritingGraphs(
             precision="fp32",
             encode=adder.encode if adder.encodes else None,
-            plain=adder.plain(),
-            maps=adder.with_maps() if manifest.attention else None,
+            step=adder.graphs(),
             threads=threads,
             encode_cost=Cost(Coefficients(ENCODE_S, 0.0, 0.0, 0.0)),
             read_cost=Cost(Coefficients(READ_S, 0.0, 0.0, 0.0)),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from server.batching.cost import Cost
 from server.codecs import Codec
 from server.generation.encoding import Run
-from server.generation.steps import StepGraph
+from server.generation.steps import StepGraphs
 from server.generation.text import Detokenizer
 from server.manifest import Precision
 from server.runtime.session import Session
@@ -19,9 +19,7 @@ class WritingGraphs:
     precision: Precision
     encode: Run | None
     """None where there is no source to read."""
-    plain: StepGraph
-    maps: StepGraph | None
-    """What gives attention weights; None where `plain` does, or nothing does."""
+    step: StepGraphs
     threads: int
     encode_cost: Cost
     read_cost: Cost

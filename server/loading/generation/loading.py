@@ -4,22 +4,23 @@ bundle -> graphs of each precision -> faces and states -> golden rows -> threads
 """
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.batching.cost import ROUGH, Cost
+from server.batching.cost import ROUGH, Cost, Measurement
 from server.codecs import build_codec
 from server.codecs.codec import CodecLimits
 from server.errors import ArtifactCorrupt, ServeError
 from server.generation.encoding import Encoder
 from server.generation.slots import StatesFull
-from server.generation.steps import StepGraph
+from server.generation.steps import StepGraph, StepGraphs
 from server.generation.text import Detokenizer
 from server.loading.generation.faces import check_encode, check_states, check_step
 from server.loading.generation.loaded import LoadedGeneration, WritingGraphs
-from server.loading.generation.measuring import Bench, measured, quicker
+from server.loading.generation.measuring import Bench, measured, quicker, turned
 from server.loading.generation.trial import Trial
 from server.loading.samples import Samples
 from server.manifest import GenerationSpec, GraphSpec, Manifest, Precision
@@ -127,7 +128,7 @@ class _Opening:
         """Opens every graph with so many threads."""
         found = _step_graphs(self.manifest, self.precision)
         assert found is not None  # noqa: S101 - a precision without one is not opened
-        plain, maps = found
+        plain, maps, columns = found
         encode = next((g for g in self.manifest.graphs if g.role == "encode" and g.precision == self.precision), None)
         sessions: list[Session] = []
         run = None
@@ -139,11 +140,11 @@ class _Opening:
             raise ArtifactCorrupt(f"the bundle has a step graph in {self.precision}, but no encode graph")
         step = self._step(plain, threads, sessions)
         with_maps = None if maps is None or maps is plain else self._step(maps, threads, sessions)
+        as_columns = None if columns is None else self._step(columns, threads, sessions)
         return WritingGraphs(
             precision=self.precision,
             encode=run,
-            plain=step,
-            maps=with_maps,
+            step=StepGraphs(step, with_maps, as_columns),
             threads=threads,
             encode_cost=Cost(ROUGH),
             read_cost=Cost(ROUGH),
@@ -184,14 +185,21 @@ class _Opening:
             where = f"{name}: row {number}"
             try:
                 tokens, expected = row.inputs[self.spec.tokens], row.outputs[self.spec.logits]
-                answers = self._walk(graphs, row, tokens[0].tolist())
+                answers = [
+                    self._walk(graphs, graph, row, tokens[0].tolist())
+                    for graph in (graphs.step.plain, graphs.step.columns)
+                    if graph is not None
+                ]
             except (KeyError, IndexError, ValueError, ServeError) as error:
                 raise ArtifactCorrupt(f"{where} cannot be replayed") from error
-            if answers.shape != expected[0].shape or not np.abs(answers - expected[0]).max(initial=0.0) <= tolerance:
-                raise ArtifactCorrupt(f"{where}: the scores of tokens differ on this host by more than {tolerance:.3g}")
+            for answer in answers:
+                if answer.shape != expected[0].shape or not np.abs(answer - expected[0]).max(initial=0.0) <= tolerance:
+                    raise ArtifactCorrupt(
+                        f"{where}: the scores of tokens differ on this host by more than {tolerance:.3g}"
+                    )
 
-    def _walk(self, graphs: WritingGraphs, row: GoldenRow, tokens: list[int]) -> NDArray[np.float32]:
-        trial = Trial(self.manifest, graphs.plain, 1, self.loader.generation.max_state_bytes)
+    def _walk(self, graphs: WritingGraphs, step: StepGraph, row: GoldenRow, tokens: list[int]) -> NDArray[np.float32]:
+        trial = Trial(self.manifest, step, 1, self.loader.generation.max_state_bytes)
         start = {}
         if graphs.encode is not None:
             encoder = Encoder(self.manifest, graphs.encode)
@@ -214,28 +222,50 @@ class _Opening:
         ways = [graphs]
         if graphs.threads > 1 and not settings.intra_op_threads:
             ways.append(self._graphs(1))
-        found, *others = bench.steps([(way.plain, self._start(bench, way)) for way in ways])
-        if others:
-            single, alone = ways[1], others[0]
-            kept, dropped = (graphs, single) if quicker(alone, found) else (single, graphs)
-            found = found if kept is graphs else alone
-            for session in dropped.sessions:
+        steps, found = self._quickest_graphs(bench, ways)
+        if len(ways) > 1:
+            kept = 0 if quicker(found[1], found[0]) else 1
+            for session in ways[1 - kept].sessions:
                 session.close()
                 self.sessions.remove(session)
-            graphs = kept
+            graphs, steps, found = ways[kept], [steps[kept]], [found[kept]]
         encode = bench.encode(Encoder(self.manifest, graphs.encode)) if graphs.encode is not None else []
-        read = bench.read(graphs.plain, self._start(bench, graphs)) if self.spec.max_new > 1 else []
+        read = bench.read(graphs.step.plain, self._start(bench, graphs)) if self.spec.max_new > 1 else []
         return WritingGraphs(
             precision=self.precision,
             encode=graphs.encode,
-            plain=graphs.plain,
-            maps=graphs.maps,
+            step=steps[0],
             threads=graphs.threads,
             encode_cost=measured(encode, graphs.encode_cost),
             read_cost=measured(read, graphs.read_cost),
-            step_cost=measured(found, graphs.step_cost),
+            step_cost=measured(found[0], graphs.step_cost),
             sessions=graphs.sessions,
         )
+
+    def _quickest_graphs(
+        self, bench: Bench, ways: Sequence[WritingGraphs]
+    ) -> tuple[list[StepGraphs], list[list[Measurement]]]:
+        """Of each way its graphs, with the numbers of rows that run as columns, and what steps take so."""
+        tried = [
+            (graph, self._start(bench, way))
+            for way in ways
+            for graph in (way.step.plain, way.step.columns)
+            if graph is not None
+        ]
+        taken = iter(bench.steps(tried))
+        steps, found = [], []
+        for way in ways:
+            rows = next(taken)
+            if way.step.columns is None:
+                steps.append(way.step)
+                found.append(rows)
+                continue
+            columns = next(taken)
+            numbers = turned(rows, columns, bench.max_rows)
+            steps.append(replace(way.step, columns_rows=numbers))
+            pairs = zip(rows, columns, strict=True)
+            found.append([other if one.work.rows in numbers else one for one, other in pairs])
+        return steps, found
 
     def _start(self, bench: Bench, graphs: WritingGraphs) -> dict[str, Array]:
         if graphs.encode is None:
@@ -245,10 +275,14 @@ class _Opening:
         return dict(graphs.encode(source.inputs, encoder.outputs))
 
 
-def _step_graphs(manifest: Manifest, precision: Precision) -> tuple[GraphSpec, GraphSpec | None] | None:
-    """(the plain step graph, the one that gives attention weights) in a precision; None where there is none."""
-    graphs = [graph for graph in manifest.graphs if graph.role == "step" and graph.precision == precision]
+def _step_graphs(
+    manifest: Manifest, precision: Precision
+) -> tuple[GraphSpec, GraphSpec | None, GraphSpec | None] | None:
+    """(the plain step graph, that which gives attention weights, that over columns); None for no graph at all."""
+    steps = [graph for graph in manifest.graphs if graph.role == "step" and graph.precision == precision]
+    graphs = [graph for graph in steps if graph.layout == "rows"]
     if not graphs:
         return None
     plain = next((graph for graph in graphs if not graph.maps), graphs[0])
-    return plain, next((graph for graph in graphs if graph.maps), None)
+    maps = next((graph for graph in graphs if graph.maps), None)
+    return plain, maps, next((graph for graph in steps if graph.layout == "columns"), None)

@@ -17,6 +17,8 @@ from server.tensors import Array
 ROWS = (1, 2, 4, 8, 16, 32, 64)
 LENGTHS = (8, 32, 128)
 REPETITIONS = 3
+CLEARLY_TURNED = 1.05
+"""How many times quicker a step must be as columns to run so."""
 CLEARLY = 1.25
 """How many times quicker runs of many threads must be to have the cores that others could use meanwhile: other runs,
 and the event loop, without which nobody joins or is told."""
@@ -107,6 +109,21 @@ class Bench:
         begin = self.clock()
         run()
         return max(1e-7, self.clock() - begin)
+
+
+def turned(rows: Sequence[Measurement], columns: Sequence[Measurement], most: int) -> frozenset[int]:
+    """The numbers of rows, up to `most`, for which steps run as columns; both were measured at the same sizes.
+
+    A number that was not measured goes with the next that was: products as columns cost by vectors, not by rows.
+    """
+    quicker: set[int] = set()
+    first = 1
+    for number, (one, other) in enumerate(zip(rows, columns, strict=True), start=1):
+        last = one.work.rows if number < len(rows) else most
+        if other.seconds * CLEARLY_TURNED < one.seconds:
+            quicker.update(range(first, last + 1))
+        first = last + 1
+    return frozenset(quicker)
 
 
 def measured(found: Sequence[Measurement], rough: Cost) -> Cost:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from server.generation.rows import LiveRows
 from server.generation.slots import Slots
-from server.generation.steps import StepGraph, Steps, make_steps
+from server.generation.steps import StepGraph, StepGraphs, Steps, make_steps
 from server.manifest import Manifest
 from server.tensors import Array
 
@@ -19,7 +19,7 @@ class Trial:
         assert manifest.generation is not None  # noqa: S101 - of generative bundles only
         self.slots = Slots(manifest.states, max_rows=max_rows, max_bytes=max_bytes)
         self.rows: LiveRows[None] = LiveRows(max_rows)
-        self._steps: Steps = make_steps(manifest.generation, manifest.states, self.slots, graph, None, max_rows)
+        self._steps: Steps = make_steps(manifest.generation, manifest.states, self.slots, StepGraphs(graph), max_rows)
         self._growing = manifest.growing
 
     def join(self, start: Mapping[str, Array], count: int) -> None:

@@ -1,8 +1,15 @@
+import shutil
+
 import onnx
 import pytest
 
 from models.export.bundle import read_candidate
+from models.export.candidate import export_candidate
+from models.export.failure import ParityFailed
+from models.export.gate import check_earned
+from models.export.quantise_candidate import quantise_candidate
 from models.export.stepwise import encode_outputs, generation_of, step_inputs, step_outputs
+from models.export.verify import verify_candidate
 from models.tasks.task import Signature
 from tests.support.generative import FAMILIES, written_candidate
 
@@ -65,6 +72,37 @@ def test_weights_over_what_was_written_count_their_own_keys():
     found = shapes(graph("translator", "step-maps.onnx").output)
     assert found["self_attention_0"] == ["rows", 2, "new", "keys"]
     assert found["cross_attention_0"] == ["rows", 2, "new", "length"]
+
+
+@pytest.fixture(scope="module", params=["translator", "recurrent"])
+def larger(request, tmp_path_factory):
+    """A candidate that has a step over columns as networks over the size do, not verified; and its training."""
+    trained = written_candidate(request.param)[0]
+    bundle = tmp_path_factory.mktemp("larger") / "bundle"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("models.export.stepwise.COLUMNS_FROM", 0)
+        export_candidate(trained, bundle)
+    return trained, bundle
+
+
+def test_larger_networks_have_a_step_over_columns_that_is_proven_and_has_no_int8_form(larger, tmp_path):
+    trained, bundle = larger[0], shutil.copytree(larger[1], tmp_path / "bundle")
+    quantise_candidate(trained, bundle, without_quality=True)
+    verify_candidate(trained, bundle)
+    manifest = read_candidate(bundle)
+    check_earned(manifest)
+    turned = [(graph.file, graph.precision) for graph in manifest.graphs if graph.layout == "columns"]
+    assert turned == [("step-columns.onnx", "fp32")]
+
+
+def test_step_over_columns_that_computes_something_else_fails(larger, tmp_path):
+    trained, bundle = larger[0], shutil.copytree(larger[1], tmp_path / "bundle")
+    model = onnx.load(bundle / "step-columns.onnx")
+    weight = next(weight for weight in model.graph.initializer if weight.name.endswith(".turned"))
+    weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) * 1.1, weight.name))
+    onnx.save(model, bundle / "step-columns.onnx")
+    with pytest.raises(ParityFailed):
+        verify_candidate(trained, bundle)
 
 
 def test_model_that_answers_at_once_has_no_generation():

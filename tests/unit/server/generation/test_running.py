@@ -27,8 +27,7 @@ class Batch(RunningBatch):
         self.adder = Adder(kind, encodes, max_new)
         manifest = self.adder.manifest()
         slots = Slots(manifest.states, max_rows=ROWS, max_bytes=2**20, first_rows=1, first_length=1)
-        maps = self.adder.with_maps() if manifest.attention else None
-        steps = make_steps(manifest.generation, manifest.states, slots, self.adder.plain(), maps, ROWS)
+        steps = make_steps(manifest.generation, manifest.states, slots, self.adder.graphs(), ROWS)
         super().__init__(manifest, slots, steps, ROWS, ManualClock())
 
     def ask(self, *prompt, max_tokens=6, **decoding):

@@ -5,7 +5,7 @@ import pytest
 
 from server.generation.rows import LiveRows
 from server.generation.slots import Slots
-from server.generation.steps import CopiedSteps, SharedSteps, make_steps, side_by_side
+from server.generation.steps import CopiedSteps, SharedSteps, StepGraph, StepGraphs, make_steps, side_by_side
 from tests.support.adder import BREAKS, Adder, number_of, scores_of
 
 KINDS = pytest.mark.parametrize("kind", ["sums", "shared", "copied"])
@@ -19,8 +19,7 @@ class Written:
         self.adder = Adder(kind, encodes, max_new)
         manifest = self.adder.manifest()
         self.slots = Slots(manifest.states, max_rows=ROWS, max_bytes=2**20, first_rows=1, first_length=1)
-        graphs = self.adder.plain(), self.adder.with_maps() if manifest.attention else None
-        self.steps = make_steps(manifest.generation, manifest.states, self.slots, *graphs, ROWS)
+        self.steps = make_steps(manifest.generation, manifest.states, self.slots, self.adder.graphs(), ROWS)
         self.rows = LiveRows(ROWS)
         self.fed = []
 
@@ -151,13 +150,28 @@ def test_runs_are_bound_once_for_each_number_of_rows(monkeypatch):
     bound = []
     bind = written.adder._bind
     monkeypatch.setattr(written.adder, "_bind", lambda *arrays: bound.append(1) or bind(*arrays))
-    written.steps.plain = written.adder.plain()
+    written.steps.graphs = written.adder.graphs()
     for token in (5, 6, 7):
         written.join(token)
     del bound[:]
     for number in range(10):
         written.step_and_check(3 + number, 4, 5)
     assert len(bound) == 2, "states that are replaced have two buffers, which take turns"
+
+
+def test_numbers_of_rows_that_are_quicker_as_columns_run_so():
+    written = Written("sums")
+    ran = []
+
+    def graph(name):
+        return StepGraph(lambda *arrays: ran.append(name) or written.adder._bind(*arrays), written.adder._step)
+
+    written.steps.graphs = StepGraphs(graph("rows"), columns=graph("columns"), columns_rows=frozenset({2, 3}))
+    for token in (5, 6, 7, 8):
+        written.join(token)
+        del ran[:]
+        written.step_and_check(*range(3, 3 + written.rows.count))
+        assert ran == ["columns" if written.rows.count in (2, 3) else "rows"]
 
 
 def test_states_say_which_way_steps_run():

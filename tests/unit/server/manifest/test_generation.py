@@ -92,6 +92,8 @@ def test_special_tokens_that_cannot_be_are_refused(changed, told):
         ({"graphs": (RUN,)}, "takes a step graph"),
         ({"graphs": (ENCODE,)}, "takes a step graph"),
         ({"graphs": (STEP,)}, "need each other"),
+        ({"graphs": (ENCODE.model_copy(update={"layout": "columns"}), STEP)}, "role encode cannot be in columns"),
+        ({"graphs": (ENCODE, STEP.model_copy(update={"layout": "gathered"}))}, "role step cannot be in gathered"),
         ({"states": (StateSpec(**HIDDEN),)}, "need each other"),
         ({"generation": GenerationSpec(**{**SPEC, "start": ()})}, "needs a start token"),
         ({"generation": GenerationSpec(**{**SPEC, "logits": "scores"})}, "which is no output"),

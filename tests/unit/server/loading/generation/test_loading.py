@@ -6,7 +6,7 @@ import pytest
 from server.batching.cost import ROUGH, Cost, Measurement, Work
 from server.errors import ArtifactCorrupt
 from server.loading.generation.loaded import LoadedGeneration
-from server.loading.generation.measuring import measured, quicker
+from server.loading.generation.measuring import measured, quicker, turned
 from server.manifest import BatchingSpec, FixedAxis, RowAxis
 from server.runtime.session import Session
 from server.tensors import Datatype
@@ -24,6 +24,7 @@ from tests.support.adder_bundle import (
 )
 
 WITH_MAPS = {**FILES, "maps.onnx": step_graph(maps=True)}
+WITH_COLUMNS = {**FILES, "columns.onnx": step_graph()}
 WITH_INT8 = {**FILES, "encode-int8.onnx": encode_graph(), "step-int8.onnx": step_graph()}
 
 
@@ -56,22 +57,31 @@ def test_a_bundle_is_opened_with_an_encode_and_a_step_graph(load):
     loaded = load()
     (graphs,) = loaded.graphs
     assert (loaded.precisions, loaded.together, loaded.calibrated, len(loaded.sessions)) == (("fp32",), True, False, 2)
-    assert (graphs.maps, graphs.plain.maps, graphs.threads) == (None, False, 1)
+    assert (graphs.step.maps, graphs.step.columns, graphs.step.plain.maps, graphs.threads) == (None, None, False, 1)
     start = graphs.encode({"ids": np.array([[3, 4]]), "mask": np.ones((1, 2), np.bool_)}, ["source"])
     np.testing.assert_array_equal(start["source"], [[3, 4]])
     inputs = {"tokens": np.array([[5]]), "total": np.zeros((1, 1), np.float32), **start}
-    np.testing.assert_allclose(graphs.plain.run(inputs, ["logits"])["logits"], scores_of([5], [3, 4]), atol=1e-5)
+    np.testing.assert_allclose(graphs.step.plain.run(inputs, ["logits"])["logits"], scores_of([5], [3, 4]), atol=1e-5)
 
 
 def test_a_step_graph_that_gives_attention_stands_beside_the_plain_one(load):
     (graphs,) = load(WITH_MAPS).graphs
-    assert (graphs.plain.maps, graphs.maps.maps) == (False, True)
+    assert (graphs.step.plain.maps, graphs.step.maps.maps) == (False, True)
 
 
 def test_the_only_step_graph_may_give_attention_too(load):
     files = {"encode.onnx": encode_graph(), "maps.onnx": step_graph(maps=True)}
     (graphs,) = load(files).graphs
-    assert (graphs.plain.maps, graphs.maps) == (True, None)
+    assert (graphs.step.plain.maps, graphs.step.maps) == (True, None)
+
+
+def test_a_step_graph_over_columns_stands_beside_the_plain_one_and_runs_where_it_is_quicker(load):
+    (graphs,) = load(WITH_COLUMNS).graphs
+    assert not graphs.step.columns_rows, "nothing was measured"
+    (graphs,) = load(WITH_COLUMNS, cores=2, runtime={"calibration_s": 0.2}).graphs
+    for rows in (1, 3, 64):
+        expected = graphs.step.columns if rows in graphs.step.columns_rows else graphs.step.plain
+        assert graphs.step.of(rows) is expected
 
 
 def test_a_version_whose_rows_depend_on_their_company_is_served_alone_and_says_so(load):
@@ -179,6 +189,12 @@ def test_scores_that_are_no_numbers_differ(load):
     assert "differ" in refusal(load, golden=golden(output__1__logits=nothing))
 
 
+def test_golden_rows_are_replayed_over_columns_too(load):
+    assert load(WITH_COLUMNS, golden=golden()).sessions
+    off = {**FILES, "columns.onnx": step_graph(off_by=1e-3)}
+    assert "row 0: the scores of tokens differ" in refusal(load, off, golden=golden())
+
+
 def test_golden_rows_are_not_replayed_where_the_settings_say_so(load):
     assert "differ" in refusal(load, golden=golden(off_by=1.0))
     assert load(golden=golden(off_by=1.0), runtime={"replay_golden": False}).sessions
@@ -243,6 +259,13 @@ def test_many_threads_must_be_clearly_quicker_over_the_sizes_that_both_were_meas
     assert quicker(runs(1.0, 1.0), runs(0.5, 0.6, 9.0))
     assert not quicker(runs(1.0, 1.0), runs(0.99, 0.99))
     assert not quicker([], runs(0.1))
+
+
+def test_numbers_of_rows_run_as_the_next_that_was_measured_does():
+    rows, columns = runs(1.0, 1.0, 1.0), runs(1.5, 0.99, 0.5)
+    assert turned(rows, columns, 6) == {3, 4, 5, 6}
+    assert turned(rows, runs(0.5, 1.5, 1.5), 6) == {1}
+    assert turned(rows[:1], runs(0.5), 3) == {1, 2, 3}, "the last that was measured stands for all above it"
 
 
 def test_where_nothing_was_measured_the_rough_figures_stay():
