@@ -8,7 +8,7 @@ token belongs where.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -110,7 +110,7 @@ class Gathered(Layout):
     def attend(self, attention: MultiHeadAttention, hidden: Tensor) -> Attended:
         """(P,D) -> context (P,D), weights (B,H,L,L)."""
         query, key, value = (
-            split_heads(self._in_rows(projected), attention.num_heads) for projected in _project(attention, hidden)
+            split_heads(self.in_rows(projected), attention.num_heads) for projected in _project(attention, hidden)
         )
         context, weights = _attend(attention, query, key, value, self.bias)
         as_tokens = join_heads(context).flatten(0, 1).index_select(0, self.scatter)  # (B,L,D) -> (P,D)
@@ -118,15 +118,28 @@ class Gathered(Layout):
 
     def mean(self, vectors: Tensor) -> Tensor:
         """(P,D) -> (B,D)."""
-        return masked_mean(self._in_rows(vectors), self.present)
+        return masked_mean(self.in_rows(vectors), self.present)
 
     def pool(self, pooling: AttentionPooling, states: Tensor) -> Tensor:
         """(P,D) -> (B,D)."""
-        scores = self._in_rows(pooling.score(states).unsqueeze(-1)).squeeze(-1)  # (P) -> (B,L)
+        scores = self.in_rows(pooling.score(states).unsqueeze(-1)).squeeze(-1)  # (P) -> (B,L)
         weights = masked_softmax(scores, self.present)
-        return (weights.unsqueeze(-2) @ self._in_rows(states)).squeeze(-2)  # (B,1,L) @ (B,L,D) -> (B,D)
+        return (weights.unsqueeze(-2) @ self.in_rows(states)).squeeze(-2)  # (B,1,L) @ (B,L,D) -> (B,D)
 
-    def _in_rows(self, vectors: Tensor) -> Tensor:
+    @classmethod
+    def from_mask(cls, mask: Tensor) -> Self:
+        """The real tokens of padded rows: bool (B,T), True where a token is real.
+
+        The first of the P tokens is one that no row has, so that there is always one; `scatter` says of each at which
+        of the B*T places it is to be found.
+        """
+        flat = mask.flatten()
+        scatter = torch.cat([torch.zeros(1, dtype=torch.int64, device=mask.device), torch.nonzero(flat).flatten()])
+        gather = (flat.cumsum(0) * flat).view(mask.shape)
+        positions = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape).flatten()
+        return cls(positions.index_select(0, scatter), gather, mask, scatter)
+
+    def in_rows(self, vectors: Tensor) -> Tensor:
         """(P,D) -> (B,L,D); where no token stands, stands that of some other place."""
         return vectors.index_select(0, self.gather).view(*self.shape, vectors.shape[-1])
 

@@ -14,6 +14,7 @@ from models.attention.mechanism import Attended, check_width
 from models.attention.scaled_dot_product import ScaledDotProductAttention
 from models.networks.block import Block, BlockConfig, feed_forward
 from models.networks.cached_attention import Places, attend_cached, attend_cached_with_maps
+from models.networks.layout import Gathered
 
 
 class SourceHeads(NamedTuple):
@@ -87,9 +88,12 @@ class SourceAttention(nn.Module):
         _reset(self.project_source, 2)
         _reset(self.project_context)
 
-    def read(self, source: Tensor) -> SourceHeads:
-        """The source's keys and values: (B,S,D) -> (B,H,K,S), (B,H,S,K)."""
-        key, value = (split_heads(part, self.num_heads) for part in self.project_source(source).chunk(2, dim=-1))
+    def read(self, source: Tensor, layout: Gathered | None = None) -> SourceHeads:
+        """The source's keys and values: (B,S,D), or packed in the layout (P,D) -> (B,H,K,S), (B,H,S,K)."""
+        projected = self.project_source(source)
+        if layout is not None:
+            projected = layout.in_rows(projected)
+        key, value = (split_heads(part, self.num_heads) for part in projected.chunk(2, dim=-1))
         return SourceHeads(key.transpose(-2, -1), value)
 
     def forward(self, hidden: Tensor, source: SourceHeads, mask: Tensor) -> Attended:

@@ -12,6 +12,7 @@ from models.networks.block import BlockConfig, last_norm
 from models.networks.cached_attention import places
 from models.networks.config import check_positive
 from models.networks.encoder import Encoder, EncoderConfig
+from models.networks.layout import Gathered
 from models.networks.stepwise import LENGTH, MAX_NEW, POSITION, SOURCE_LENGTHS, Step, Stepwise
 from models.networks.stepwise_block import SourceHeads, StepwiseBlock
 from models.networks.stepwise_specs import caches, constant, logits_output, map_outputs, source_inputs, step_maps
@@ -121,10 +122,17 @@ class Translator(Stepwise):
 
     @override
     def start(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Reads the source: int64 (B,S), bool (B,S) -> its length int32 (B), keys (B,H,K,S) and values (B,H,S,K)."""
+        """Reads the source: int64 (B,S), bool (B,S) -> its length int32 (B), keys (B,H,K,S) and values (B,H,S,K).
+
+        Sources of different lengths are read without the padding between them.
+        """
         input_ids, mask = inputs
-        source = self._encode(input_ids, mask)
-        heads = [self._source_heads(block, source) for block in self._blocks()]
+        check_source(input_ids, mask, self.config.max_len)
+        layout = Gathered.from_mask(mask)
+        ids = input_ids.flatten().index_select(0, layout.scatter)
+        positions = nn.functional.embedding(layout.positions, self.position_table)
+        source = self.encoder(self._embed(self.source_embedding, ids, positions), layout).hidden
+        heads = [self._source_heads(block, source, layout) for block in self._blocks()]
         return mask.sum(dim=1).to(torch.int32), *(tensor for pair in heads for tensor in pair)
 
     @override
@@ -225,9 +233,9 @@ class Translator(Stepwise):
         return embedded
 
     @staticmethod
-    def _source_heads(block: StepwiseBlock, source: Tensor) -> SourceHeads:
+    def _source_heads(block: StepwiseBlock, source: Tensor, layout: Gathered | None = None) -> SourceHeads:
         assert block.source_attention is not None  # noqa: S101 - built with one
-        return block.source_attention.read(source)
+        return block.source_attention.read(source, layout)
 
     def _sorted(self, states: tuple[Tensor, ...]) -> tuple[Tensor, list[SourceHeads], list[tuple[Tensor, Tensor]]]:
         """The states in their order: the source's lengths, each layer's keys and values of it, each layer's buffers."""

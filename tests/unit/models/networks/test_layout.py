@@ -99,6 +99,17 @@ def test_all_layouts_sum_up_a_row_alike():
         torch.testing.assert_close(layout.pool(pooling, flat), Rows(mask).pool(pooling, vectors))
 
 
+@given(masks=st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=1, max_size=4))
+def test_the_real_tokens_of_padded_rows_come_back_to_where_they_stood(masks):
+    mask = torch.tensor(masks)
+    vectors = torch.randn(*mask.shape, 3)
+    layout = Gathered.from_mask(mask)
+    packed = vectors.flatten(0, 1).index_select(0, layout.scatter)
+    assert len(packed) == int(mask.sum()) + 1
+    torch.testing.assert_close(layout.in_rows(packed)[mask], vectors[mask])
+    assert layout.positions[1:].tolist() == [place for row in masks for place, real in enumerate(row) if real]
+
+
 def test_masked_mean_counts_only_what_is_present():
     vectors = torch.tensor([[[1.0], [3.0], [100.0]], [[5.0], [5.0], [5.0]]])
     mask = torch.tensor([[True, True, False], [False, False, False]])

@@ -70,3 +70,24 @@ def test_start_returns_the_states_that_have_a_source_in_their_order():
     assert started[0].tolist() == [6, 2]
     assert [tuple(tensor.shape) for tensor in started[1:3]] == [(2, 2, 8, 6), (2, 2, 6, 8)]
     assert len(started) == sum(state.source is not None for state in network.states)
+
+
+@torch.inference_mode()
+def test_start_reads_each_source_as_the_encoder_does_whatever_stands_beside_it():
+    network = Translator(TINY).eval()
+    lengths = torch.tensor([7, 1, 4])
+    source, mask = ids(3, 7), torch.arange(7) < lengths[:, None]
+    _, *heads = network.start(source, mask)
+    encoded = network._encode(source, mask)
+    for block, key, value in zip(network._blocks(), heads[::2], heads[1::2], strict=True):
+        expected = network._source_heads(block, encoded)
+        for row, length in enumerate(lengths.tolist()):
+            torch.testing.assert_close(key[row, ..., :length], expected.key[row, ..., :length])
+            torch.testing.assert_close(value[row, :, :length], expected.value[row, :, :length])
+
+
+@torch.inference_mode()
+def test_start_gives_numbers_where_a_source_has_no_token():
+    started = Translator(TINY).eval().start(ids(2, 3), torch.zeros(2, 3, dtype=torch.bool))
+    assert started[0].tolist() == [0, 0]
+    assert all(tensor.isfinite().all() for tensor in started)
