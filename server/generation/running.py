@@ -65,6 +65,9 @@ class RunningBatch:
         """Requests have joined since the last step."""
         self._steps = steps
         self._clock = clock
+        self._ends = np.zeros(spec.vocab_size + 1, np.bool_)
+        """Which tokens end a text; the last place is that of -1, which is none."""
+        self._ends[list(spec.end)] = True
         self._sampler = Sampler(spec.vocab_size, spec.end, spec.suppress, max_rows)
         self.growing = manifest.growing
         self._written_keys = {output.name for output in manifest.outputs if self._keys_are_written(output)}
@@ -282,7 +285,7 @@ class RunningBatch:
         rows.tokens[choosing, 0] = chosen.tokens
         rows.written[choosing] += 1
         rows.scores[choosing] += chosen.logprobs
-        ended = np.isin(chosen.tokens, self.spec.end)
+        ended = self._ends[chosen.tokens]
         full = rows.written[choosing] >= rows.limits[choosing]
         now = self._clock.now()
         tokens = chosen.tokens.tolist()

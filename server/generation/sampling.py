@@ -79,6 +79,8 @@ class Sampler:
         self._rows = np.zeros(max_rows, _ROW)
         self._draws = np.zeros((max_rows, DRAWS))
         self._written: list[array[int]] = []
+        self._particular = 0
+        """Rows that want something else than their likeliest token."""
 
     def __len__(self) -> int:
         return len(self._written)
@@ -107,6 +109,7 @@ class Sampler:
             -1,
             decoding.top_logprobs,
         )
+        self._particular += _is_particular(self._rows[row])
         counted = written if decoding.repetition_penalty != 1.0 else ()
         self._written.append(array("q", (token for token in counted if 0 <= token < self._vocab_size)))
         return row
@@ -116,6 +119,7 @@ class Sampler:
         last = len(self._written) - 1
         if not 0 <= row <= last:
             raise IndexError(f"row {row} of {last + 1}")
+        self._particular -= _is_particular(self._rows[row])
         self._rows[row] = self._rows[last]
         self._draws[row] = self._draws[last]
         self._written[row] = self._written[last]
@@ -127,6 +131,10 @@ class Sampler:
         The logits stay as they are. A row that fails harms no other, and is not counted on.
         Raises InferenceFailed if the logits are not one row of the vocabulary for each row asked.
         """
+        if rows is None and not self._particular:
+            likeliest = self._likeliest(*self._checked(logits, rows))
+            if likeliest is not None:
+                return likeliest
         rows, logits = self._checked(logits, rows)
         of, place = self._rows[rows], np.arange(len(rows))
         tokens = logits.argmax(axis=1).astype(np.int64, copy=False)  # NaN is taken for the largest
@@ -148,6 +156,18 @@ class Sampler:
             for i in np.flatnonzero(fine & (of["top"] > 0))
         }
         return Chosen(tokens, logprobs, top, tuple(np.flatnonzero(~fine).tolist()))
+
+    def _likeliest(self, rows: NDArray[np.intp], logits: Scores) -> Chosen | None:
+        """What `choose` gives to rows none of which wants anything particular; None where it takes a closer look."""
+        tokens = logits.argmax(axis=1).astype(np.int64, copy=False)
+        if (self._kinds[tokens] == _SUPPRESSED).any():
+            return None
+        peaks = logits[rows, tokens]
+        logprobs = peaks + (-peaks - log_totals(logits, peaks))  # the very additions that beside others are made
+        if not np.isfinite(logprobs).all():
+            return None
+        self._rows["step"][: len(rows)] += 1
+        return Chosen(tokens, logprobs, {})
 
     def adjusted(self, logits: Scores, rows: NDArray[np.intp] | None = None) -> Scores:
         """A copy with the repetition penalty applied, and suppressed and too early end tokens at -inf: [m, vocab].
@@ -247,3 +267,7 @@ class Sampler:
         offsets = np.full(len(logits), np.nan, np.float32)
         offsets[fine] = -peaks[fine] - log_totals(logits[fine], peaks[fine])
         return offsets
+
+
+def _is_particular(row: np.void) -> bool:
+    return bool(row["samples"] or row["penalty"] != 1.0 or row["min_tokens"] or row["top"])
