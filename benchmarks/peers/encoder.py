@@ -48,22 +48,30 @@ def bf16_on_openvino(streams: int) -> str:
     return json.dumps({"CPU": plan if streams > 1 else {**plan, "ENABLE_CPU_PINNING": "NO"}})
 
 
-def open_session(graph: str, precision: str, streams: int = 1) -> Any:
-    """A session whose runs take one thread each; in bf16 no more than `streams` of them go on at once."""
+def open_session(graph: str, precision: str, streams: int = 1, unfused: Sequence[str] = ()) -> Any:
+    """A session whose runs take one thread each; in bf16 no more than `streams` of them go on at once.
+
+    `unfused` names fusions of the runtime to leave out; a peer has them all, as whoever opens a session gets them.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     providers: list[Any] = ["CPUExecutionProvider"]
+    if unfused:
+        options.add_session_config_entry("optimization.disable_specified_optimizers", ";".join(unfused))
     if precision == "bf16":
         providers = [("OpenVINOExecutionProvider", {"device_type": "CPU", "load_config": bf16_on_openvino(streams)})]
     return onnxruntime.InferenceSession(graph, options, providers=providers)
 
 
-def sessions(graph: str, precision: str, threads: int) -> list[Any]:
-    """A session for each of so many threads of one process; in bf16 they share one with a stream for each."""
+def sessions(graph: str, precision: str, threads: int, unfused: Sequence[str] = ()) -> list[Any]:
+    """A session for each of so many threads of one process; in bf16 they share one with a stream for each.
+
+    `unfused` is as in `open_session`, and nothing to OpenVINO.
+    """
     if precision == "bf16":
         return [open_session(graph, precision, threads)] * threads
-    return [open_session(graph, precision) for _ in range(threads)]
+    return [open_session(graph, precision, unfused=unfused) for _ in range(threads)]
 
 
 class Encoder:

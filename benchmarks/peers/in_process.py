@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks.peers.encoder import GRAPH, PRECISION, WORKERS, Encoder, Ids, Vector, number, sessions
 from benchmarks.peers.orders import Answered, orders, read_rows
 from benchmarks.peers.packed import block_diagonal, gathered, in_order, in_sorted_windows
+from server.runtime.providers import LEFT_UNFUSED
 
 PADDED_ROWS = 16
 MULTIPLES = {"bf16": 32}
@@ -101,7 +102,7 @@ def drive(
 def main() -> None:
     """Runs one plan as often as it is told to."""
     plan, precision = PLANS[sys.argv[1]], os.environ[PRECISION]
-    opened = sessions(os.environ[GRAPH], precision, number(WORKERS))
+    opened = sessions(os.environ[GRAPH], precision, number(WORKERS), LEFT_UNFUSED)
     source = ""
     rows: list[Ids] = []
     groups: list[list[int]] = []

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.load.requests import Ids
 from server.manifest import MANIFEST_FILE, FixedAxis, GenerationSpec, LengthAxis, StateSpec, parse_manifest
+from server.runtime.providers import LEFT_UNFUSED
 from server.tensors import NUMPY_DTYPES, Array
 
 Started = Mapping[str, Array]
@@ -151,4 +152,5 @@ def _open(path: Path, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.add_session_config_entry("optimization.disable_specified_optimizers", ";".join(LEFT_UNFUSED))
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
