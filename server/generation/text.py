@@ -17,6 +17,8 @@ _LONG_WINDOW_TOKENS = 64
 """A window of so many tokens is cut even where its end may be half a character, if the cut can be shown to be right."""
 _CONTEXT_TOKENS = 16
 """Tokens of a prefix that are decoded with the first new ones, for spaces and joins."""
+_CHARACTERS_KEPT = 1 << 16
+"""Of which it is remembered whether they have a token."""
 _LARGEST_ID = 2**32 - 1
 
 
@@ -173,6 +175,7 @@ class Detokenizer:
             raise ArtifactCorrupt(f"{name} is not a readable tokenizer file") from error
         self._size = self._tokenizer.get_vocab_size(with_added_tokens=True)  # which copies the vocabulary to count it
         self._called: dict[int, str] = {}
+        self._skipped: dict[str, bool] = {}
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 
@@ -227,7 +230,9 @@ class Detokenizer:
         except Exception:
             # The library's text may quote the input.
             raise refusal from None
-        if self._unknown in encoding.ids or self._loses(text, encoding.offsets):
+        normalizer = self._tokenizer.normalizer
+        normal = text if normalizer is None else normalizer.normalize_str(text)
+        if self._unknown in encoding.ids or any(map(self._skips, set(normal))):
             raise refusal
         return tuple(encoding.ids)
 
@@ -237,16 +242,21 @@ class Detokenizer:
     def _name(self, token: int) -> str | None:
         return self._tokenizer.id_to_token(token) if 0 <= token <= _LARGEST_ID else None
 
-    def _loses(self, text: str, offsets: Sequence[tuple[int, int]]) -> bool:
-        """Whether a character that is neither blank nor normalised away has no token: some models just skip it."""
-        if len({position for start, end in offsets for position in range(start, end)}) == len(text):
-            return False
-        # Offsets after a skipped character are too small, so that they tell that something is missing, not what.
-        return any(map(self._skips, {character for character in text if not character.isspace()}))
-
     def _skips(self, character: str) -> bool:
+        """Whether a character that is neither blank nor normalised away has no token, and leaves no trace.
+
+        Offsets do not tell: those of what stands behind a skipped character count bytes that are not its own.
+        """
+        skipped = self._skipped.get(character)
+        if skipped is None:
+            skipped = self._is_skipped(character)
+            if len(self._skipped) < _CHARACTERS_KEPT:
+                self._skipped[character] = skipped
+        return skipped
+
+    def _is_skipped(self, character: str) -> bool:
         normalizer = self._tokenizer.normalizer
-        if normalizer is not None and not normalizer.normalize_str(character).strip():
+        if character.isspace() or (normalizer is not None and not normalizer.normalize_str(character).strip()):
             return False
         try:
             # Twice, because some vocabularies tell the end of a word from its middle.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
@@ -316,6 +316,7 @@ def test_ids_that_are_no_tokens_have_no_text(read: Callable[[str], Detokenizer],
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
+@example(text="0é")
 def test_prefix_comes_back_as_it_was_or_is_refused(read: Callable[[str], Detokenizer], text: str) -> None:
     bytewise = read("byte_level")
     assert bytewise.decode(bytewise.encode_prefix(text)) == text
