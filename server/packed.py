@@ -1,8 +1,8 @@
 """The contract of packed graphs: the tokens of all rows one after another, without the padding between them.
 
-A graph whose `GraphSpec.layout` is not `rows` computes what the rows graph computes, from other inputs. Tokens that the
-mask hides are not packed at all, so that there is no mask. Each data input keeps its name and datatype and is
-[tokens]; beside them stand, by layout:
+A graph whose `GraphSpec.layout` is one of the two below computes what the rows graph computes, from other inputs.
+Tokens that the mask hides are not packed at all, so that there is no mask. Each data input keeps its name and datatype
+and is [tokens]; beside them stand, by layout:
 
 block-diagonal, where attention runs over all pairs of tokens and counts those of one row:
     packed_positions  INT64 [tokens]         each token's place in its row, from 0, counted before any was hidden

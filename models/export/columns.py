@@ -68,7 +68,7 @@ class _Turning:
         rows = self._emit(node, "Transpose", product, perm=(1, 0))
         if data.shape is not None and len(data.shape) > MATRIX_RANK:
             rows = self._emit(node, "Reshape", rows, self._shape_behind(node, data))
-        bias = node.inputs[2] if len(node.inputs) > MATRIX_RANK else None
+        bias = next(iter(node.inputs[2:]), None)
         if bias is not None:
             rows = self._emit(node, "Add", rows, bias)
         else:

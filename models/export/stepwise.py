@@ -1,4 +1,4 @@
-"""A network that writes token by token as graphs: one that reads the source, one that makes a step, one with maps.
+"""A network that writes token by token as graphs: one that reads the source, and up to three that make a step.
 
 encode.onnx          the manifest's inputs -> what the states begin with
 step.onnx            new tokens, lengths, states -> logits, states

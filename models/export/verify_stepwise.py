@@ -52,8 +52,8 @@ def _verify(trained: Trained, bundle: Path, manifest: Manifest) -> tuple[ParityR
         _measure_writing(trained, walker, cases, seen)
         for graph in manifest.graphs:
             if graph.role == "step" and graph.precision == "fp32" and graph != plain:
-                with walker_of(trained, bundle, manifest, graph) as with_maps:
-                    _measure_writing(trained, with_maps, fewer(cases), seen)
+                with walker_of(trained, bundle, manifest, graph) as other:
+                    _measure_writing(trained, other, fewer(cases), seen)
         report = seen.report(plain.tolerance)
         judge(report)
         golden = write_golden_texts(bundle, walker, texts)

@@ -135,7 +135,8 @@ class Gathered(Layout):
         """
         flat = mask.flatten()
         scatter = torch.cat([torch.zeros(1, dtype=torch.int64, device=mask.device), torch.nonzero(flat).flatten()])
-        gather = (flat.cumsum(0) * flat).view(mask.shape)
+        # Where none stands, its row's last: a row must not meet another's numbers, which may be no numbers.
+        gather = flat.cumsum(0).view(mask.shape)
         positions = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape).flatten()
         return cls(positions.index_select(0, scatter), gather, mask, scatter)
 

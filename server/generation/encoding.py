@@ -41,7 +41,7 @@ class Encoder:
         self._run = run
 
     def work(self, sources: Sequence[Rows]) -> Work:
-        """The size of a run."""
+        """The size of a run, padding included: graphs that leave it out are the quicker for it, which is learned."""
         longest = max(source.length for source in sources)
         return self._layout.work(len(sources), sum(source.tokens for source in sources), longest)
 

@@ -82,14 +82,23 @@ class Manifest(Frozen):
         if attention != named:
             raise ValueError(f"attention outputs {sorted(attention)} but attention names {sorted(named)}")
         self._check_codec()
+        self._check_layouts()
         self._check_generation()
         return self
 
-    def _check_generation(self) -> None:
-        roles = {graph.role for graph in self.graphs}
+    def _check_layouts(self) -> None:
         for graph in self.graphs:
             if graph.layout not in _LAYOUTS[graph.role]:
                 raise ValueError(f"{graph.file}: a graph of the role {graph.role} cannot be in {graph.layout}")
+        columns = [graph for graph in self.graphs if graph.layout == "columns"]
+        beside = any(
+            graph.role == "step" and (graph.layout, graph.precision) == ("rows", "fp32") for graph in self.graphs
+        )
+        if columns and (len(columns) > 1 or columns[0].precision != "fp32" or not beside):
+            raise ValueError("one step graph may be in columns, in fp32 and beside one in rows")
+
+    def _check_generation(self) -> None:
+        roles = {graph.role for graph in self.graphs}
         if self.generation is None:
             if self.states or roles != {"run"}:
                 raise ValueError("states, and graphs that encode or step, need `generation`")

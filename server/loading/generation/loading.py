@@ -1,6 +1,6 @@
 """Loads one generative version: open, hold against the manifest, replay, measure.
 
-bundle -> graphs of each precision -> faces and states -> golden rows -> threads -> costs
+bundle -> graphs of each precision -> faces and states -> golden rows -> threads, rows or columns -> costs
 """
 
 import logging
@@ -120,9 +120,11 @@ class _Opening:
         graphs = self._graphs(threads)
         if self.loader.runtime.replay_golden and self.precision == "fp32":
             self._replay(graphs)
-        if not self.loader.runtime.calibration_s:
-            return graphs
-        return self._measured(graphs, together)
+        if self.loader.runtime.calibration_s:
+            graphs = self._measured(graphs, together)
+        if graphs.step.columns is not None and not graphs.step.columns_rows:
+            graphs = self._without_columns(graphs)
+        return graphs
 
     def _graphs(self, threads: int) -> WritingGraphs:
         """Opens every graph with so many threads."""
@@ -151,6 +153,13 @@ class _Opening:
             step_cost=Cost(ROUGH),
             sessions=tuple(sessions),
         )
+
+    def _without_columns(self, graphs: WritingGraphs) -> WritingGraphs:
+        """Lets go of the graph that no number of rows would run on; `_graphs` opened it last."""
+        *kept, columns = graphs.sessions
+        columns.close()
+        self.sessions.remove(columns)
+        return replace(graphs, step=replace(graphs.step, columns=None), sessions=tuple(kept))
 
     def _step(self, graph: GraphSpec, threads: int, sessions: list[Session]) -> StepGraph:
         session = self._session(graph, threads)
@@ -231,15 +240,12 @@ class _Opening:
             graphs, steps, found = ways[kept], [steps[kept]], [found[kept]]
         encode = bench.encode(Encoder(self.manifest, graphs.encode)) if graphs.encode is not None else []
         read = bench.read(graphs.step.plain, self._start(bench, graphs)) if self.spec.max_new > 1 else []
-        return WritingGraphs(
-            precision=self.precision,
-            encode=graphs.encode,
+        return replace(
+            graphs,
             step=steps[0],
-            threads=graphs.threads,
             encode_cost=measured(encode, graphs.encode_cost),
             read_cost=measured(read, graphs.read_cost),
             step_cost=measured(found[0], graphs.step_cost),
-            sessions=graphs.sessions,
         )
 
     def _quickest_graphs(

@@ -40,9 +40,12 @@ class Bench:
         return self.steps([(graph, start)])[0]
 
     def steps(self, ways: Sequence[tuple[StepGraph, Mapping[str, Array]]]) -> list[list[Measurement]]:
-        """The same for several ways of running a graph, by turns: what else goes on here meets them all alike."""
+        """The same for several ways of running a graph, by turns: what else goes on here meets them all alike.
+
+        The time that may be spent is for two of them, and more in proportion.
+        """
         trials = [Trial(self.manifest, graph, self.max_rows, self.max_bytes) for graph, _ in ways]
-        end = self.clock() + self.seconds
+        end = self.clock() + self.seconds * max(1.0, len(ways) / 2)
         found: list[list[Measurement]] = [[] for _ in ways]
         for rows in (count for count in ROWS if count <= self.max_rows):
             if found[0] and self.clock() + sum(one[-1].seconds for one in found) * 2 * (REPETITIONS + 1) > end:

@@ -87,6 +87,19 @@ def test_start_reads_each_source_as_the_encoder_does_whatever_stands_beside_it()
 
 
 @torch.inference_mode()
+def test_a_source_that_gives_no_numbers_leaves_those_beside_it_alone():
+    network = Translator(TINY).eval()
+    network.source_embedding.weight[5] = torch.inf
+    mask = torch.arange(4) < torch.tensor([[4], [2]])
+    source = torch.tensor([[5, 6, 7, 8], [6, 7, 0, 0]])
+    beside, alone = network.start(source, mask), network.start(source[1:, :2], mask[1:, :2])
+    assert not beside[1][0].isfinite().all()
+    for name, one, other in zip(("length", "key", "value"), beside, alone, strict=False):
+        kept = one[1:, ..., :2] if name == "key" else one[1:, :, :2] if name == "value" else one[1:]
+        torch.testing.assert_close(kept, other)
+
+
+@torch.inference_mode()
 def test_start_gives_numbers_where_a_source_has_no_token():
     started = Translator(TINY).eval().start(ids(2, 3), torch.zeros(2, 3, dtype=torch.bool))
     assert started[0].tolist() == [0, 0]

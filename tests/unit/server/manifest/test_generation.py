@@ -24,6 +24,7 @@ HIDDEN = {"name": "hidden", "output": "next_hidden", "datatype": "FP32", "axes":
 READ = {"name": "read", "source": "read", "datatype": "FP32", "axes": (ROW, SOURCE), "kind": "constant"}
 SPEC = {"vocab_size": 8, "start": (1,), "end": (2,), "max_length": 16, "max_tokens": 8}
 STEP = GraphSpec(file="step.onnx", role="step", opset=20)
+COLUMNS = GraphSpec(file="step-columns.onnx", role="step", layout="columns", opset=20)
 ENCODE = GraphSpec(file="encode.onnx", role="encode", opset=20)
 RUN = GraphSpec(file="model.onnx", opset=20)
 
@@ -93,6 +94,12 @@ def test_special_tokens_that_cannot_be_are_refused(changed, told):
         ({"graphs": (ENCODE,)}, "takes a step graph"),
         ({"graphs": (STEP,)}, "need each other"),
         ({"graphs": (ENCODE.model_copy(update={"layout": "columns"}), STEP)}, "role encode cannot be in columns"),
+        ({"graphs": (ENCODE, COLUMNS)}, "beside one in rows"),
+        (
+            {"graphs": (ENCODE, STEP, COLUMNS, COLUMNS.model_copy(update={"file": "more.onnx"}))},
+            "one step graph may be",
+        ),
+        ({"graphs": (ENCODE, STEP, COLUMNS.model_copy(update={"precision": "int8"}))}, "in fp32"),
         ({"graphs": (ENCODE, STEP.model_copy(update={"layout": "gathered"}))}, "role step cannot be in gathered"),
         ({"states": (StateSpec(**HIDDEN),)}, "need each other"),
         ({"generation": GenerationSpec(**{**SPEC, "start": ()})}, "needs a start token"),

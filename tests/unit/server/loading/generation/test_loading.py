@@ -75,13 +75,47 @@ def test_the_only_step_graph_may_give_attention_too(load):
     assert (graphs.step.plain.maps, graphs.step.maps) == (True, None)
 
 
-def test_a_step_graph_over_columns_stands_beside_the_plain_one_and_runs_where_it_is_quicker(load):
-    (graphs,) = load(WITH_COLUMNS).graphs
-    assert not graphs.step.columns_rows, "nothing was measured"
-    (graphs,) = load(WITH_COLUMNS, cores=2, runtime={"calibration_s": 0.2}).graphs
-    for rows in (1, 3, 64):
-        expected = graphs.step.columns if rows in graphs.step.columns_rows else graphs.step.plain
-        assert graphs.step.of(rows) is expected
+def taking(monkeypatch, *ways):
+    """Steps take these times, for 1, 2 and 4 rows, one list for each way that is tried, in the order of the tries."""
+
+    def steps(bench, tried):
+        assert len(tried) == len(ways)
+        return [runs(*seconds) for seconds in ways]
+
+    monkeypatch.setattr("server.loading.generation.measuring.Bench.steps", steps)
+
+
+def test_numbers_of_rows_run_on_the_graph_that_was_quicker_with_the_threads_that_were(load, monkeypatch):
+    both, single = ((3.0, 3.0, 3.0), (4.0, 4.0, 1.0)), ((9.0, 9.0, 9.0), (9.5, 9.5, 9.5))
+    taking(monkeypatch, *both, *single)
+    loaded = load(WITH_COLUMNS, cores=2, runtime={"calibration_s": 0.2})
+    (graphs,) = loaded.graphs
+    assert (graphs.threads, len(loaded.sessions)) == (2, 3)
+    assert graphs.step.columns_rows == set(range(3, 65)), "the last that was measured stands for what lies beyond"
+    assert graphs.step.of(4) is graphs.step.columns
+    assert graphs.step.of(2) is graphs.step.plain
+    assert [one.seconds for one in graphs.step_cost.measurements] == [3.0, 3.0, 1.0]
+
+
+def test_of_several_threads_and_one_the_quicker_keeps_its_own_choice_of_graphs(load, monkeypatch):
+    taking(monkeypatch, (3.0, 3.0, 3.0), (4.0, 4.0, 4.0), (3.0, 3.0, 3.0), (2.0, 4.0, 4.0))
+    loaded = load(WITH_COLUMNS, cores=2, runtime={"calibration_s": 0.2})
+    (graphs,) = loaded.graphs
+    assert (graphs.threads, graphs.step.columns_rows, len(loaded.sessions)) == (1, {1}, 3)
+    inputs = {
+        "tokens": np.array([[5]]),
+        "total": np.zeros((1, 1), np.float32),
+        "source": np.array([[3.0, 4.0]], np.float32),
+    }
+    for graph in (graphs.step.plain, graphs.step.columns):
+        np.testing.assert_allclose(graph.run(inputs, ["logits"])["logits"], scores_of([5], [3, 4]), atol=1e-5)
+
+
+def test_a_graph_over_columns_that_is_never_quicker_is_closed(load, monkeypatch):
+    assert len(load(WITH_COLUMNS).sessions) == 2, "nothing was measured"
+    taking(monkeypatch, (3.0, 3.0, 3.0), (4.0, 4.0, 4.0))
+    loaded = load(WITH_COLUMNS, runtime={"calibration_s": 0.2})
+    assert (loaded.graphs[0].step.columns, len(loaded.sessions)) == (None, 2)
 
 
 def test_a_version_whose_rows_depend_on_their_company_is_served_alone_and_says_so(load):

@@ -52,6 +52,14 @@ def test_measuring_ends_when_its_time_is_over():
     assert rows_of(bench(adder, seconds=0.0).step(adder.plain(), START)) == [1], "one at least"
 
 
+def test_more_ways_get_more_time():
+    adder = Adder("sums")
+    way = (adder.plain(), START)
+    two, four = bench(adder, seconds=2.0).steps([way] * 2), bench(adder, seconds=2.0).steps([way] * 4)
+    assert [rows_of(found) for found in two] == [rows_of(two[0])] * 2
+    assert rows_of(four[0]) == rows_of(two[0])
+
+
 def test_parts_of_a_prompt_are_measured_up_to_the_longest():
     adder = Adder("shared", encodes=False, max_new=32)
     found = bench(adder).read(adder.plain(), {})
