@@ -131,43 +131,33 @@ class Sampler:
         The logits stay as they are. A row that fails harms no other, and is not counted on.
         Raises InferenceFailed if the logits are not one row of the vocabulary for each row asked.
         """
-        if rows is None and not self._particular:
-            likeliest = self._likeliest(*self._checked(logits, rows))
-            if likeliest is not None:
-                return likeliest
         rows, logits = self._checked(logits, rows)
-        of, place = self._rows[rows], np.arange(len(rows))
+        place = np.arange(len(rows))
         tokens = logits.argmax(axis=1).astype(np.int64, copy=False)  # NaN is taken for the largest
         peaks = logits[place, tokens]
         fine = np.isfinite(peaks)
-        other = of["samples"] | (of["penalty"] != 1.0) | self._forbidden(tokens, of)
+        other = self._want_other(rows, tokens)
         if other.any():
             for drawn in (False, True):
-                self._choose_adjusted(logits, rows, np.flatnonzero(other & fine & (of["samples"] == drawn)), tokens)
+                self._choose_adjusted(
+                    logits, rows, np.flatnonzero(other & fine & (self._rows["samples"][rows] == drawn)), tokens
+                )
             fine &= tokens >= 0
         offsets = -peaks - log_totals(logits, peaks) if fine.all() else self._offsets(logits, peaks, fine)
         tokens[~fine] = -1
         logprobs = np.where(fine, logits[place, tokens] + offsets, np.float32(np.nan))
+        self._rows["step"][rows] += fine
+        failed = () if fine.all() else tuple(np.flatnonzero(~fine).tolist())
+        if not self._particular:
+            return Chosen(tokens, logprobs, {}, failed)
+        of = self._rows[rows]
         for i in np.flatnonzero(fine & (of["penalty"] != 1.0)):
             self._written[rows[i]].append(int(tokens[i]))
-        self._rows["step"][rows] += fine
         top = {
             int(rows[i]): top_tokens(logits[i], int(of["top"][i]), float(offsets[i]))
             for i in np.flatnonzero(fine & (of["top"] > 0))
         }
-        return Chosen(tokens, logprobs, top, tuple(np.flatnonzero(~fine).tolist()))
-
-    def _likeliest(self, rows: NDArray[np.intp], logits: Scores) -> Chosen | None:
-        """What `choose` gives to rows none of which wants anything particular; None where it takes a closer look."""
-        tokens = logits.argmax(axis=1).astype(np.int64, copy=False)
-        if (self._kinds[tokens] == _SUPPRESSED).any():
-            return None
-        peaks = logits[rows, tokens]
-        logprobs = peaks + (-peaks - log_totals(logits, peaks))  # the very additions that beside others are made
-        if not np.isfinite(logprobs).all():
-            return None
-        self._rows["step"][: len(rows)] += 1
-        return Chosen(tokens, logprobs, {})
+        return Chosen(tokens, logprobs, top, failed)
 
     def adjusted(self, logits: Scores, rows: NDArray[np.intp] | None = None) -> Scores:
         """A copy with the repetition penalty applied, and suppressed and too early end tokens at -inf: [m, vocab].
@@ -202,10 +192,15 @@ class Sampler:
             )
         return rows, logits.astype(np.float32, copy=False)
 
-    def _forbidden(self, tokens: NDArray[np.int64], of: NDArray[np.void]) -> NDArray[np.bool_]:
+    def _want_other(self, rows: NDArray[np.intp], tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which rows may take another token than their likeliest."""
         kinds = self._kinds[tokens]
-        forbidden: NDArray[np.bool_] = (kinds == _SUPPRESSED) | ((kinds == _END) & (of["step"] < of["min_tokens"]))
-        return forbidden
+        other: NDArray[np.bool_] = kinds == _SUPPRESSED
+        if self._particular:
+            of = self._rows[rows]
+            other |= (kinds == _END) & (of["step"] < of["min_tokens"])
+            other |= of["samples"] | (of["penalty"] != 1.0)
+        return other
 
     def _choose_adjusted(
         self, logits: Scores, rows: NDArray[np.intp], places: NDArray[np.intp], tokens: NDArray[np.int64]
