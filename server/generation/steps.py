@@ -54,11 +54,11 @@ class StepGraphs:
     def of(self, rows: int, maps: Sequence[str] = ()) -> StepGraph:
         """What runs a step of so many rows that is to give these weights."""
         if maps:
-            return self.alone(maps)
+            return self.over_rows(maps)
         return self.columns if self.columns is not None and rows in self.columns_rows else self.plain
 
-    def alone(self, maps: Sequence[str]) -> StepGraph:
-        """What feeds one row by itself, one token or many."""
+    def over_rows(self, maps: Sequence[str]) -> StepGraph:
+        """What gives these weights, or none, for any number of rows and of tokens."""
         return (self.maps or self.plain) if maps else self.plain
 
 
@@ -152,7 +152,7 @@ class SharedSteps(_Common):
         def present(name: str) -> Array | None:
             return slots.present_of(name, row)
 
-        fetched = self._bind(self.graphs.alone(maps), fed, lengths, past, present, maps).run()
+        fetched = self._bind(self.graphs.over_rows(maps), fed, lengths, past, present, maps).run()
         slots.flip(slice(row, row + 1))
         return Stepped(self._logits[:1], fetched)
 
@@ -220,7 +220,7 @@ class CopiedSteps(_Common):
             else:
                 inputs[state.name] = self.slots.past(state.name)[company]
         wanted = [self.spec.logits, *(state.output for state in self.states if state.output is not None), *maps]
-        return self.graphs.alone(maps).run(inputs, wanted)
+        return self.graphs.over_rows(maps).run(inputs, wanted)
 
     def _keep(self, company: NDArray[np.intp], length: int, outputs: Mapping[str, Array]) -> None:
         for state in self.states:
