@@ -52,7 +52,7 @@ def node(kind, inputs, output, **attributes):
     return kind, inputs.split(), [output], attributes
 
 
-def is_same(before, after):
+def assert_same_answers(before, after):
     for one, other in zip(before[1], after[1], strict=True):
         assert one.shape == other.shape
         np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-5)
@@ -61,7 +61,7 @@ def is_same(before, after):
 @pytest.mark.parametrize("axes", [["rows", WIDTH], ["rows", "new", WIDTH], ["rows", 1, WIDTH]])
 def test_a_product_by_a_fixed_matrix_has_it_on_its_left(turn, axes):
     before, after = turn([node("MatMul", "data weight", "answer")], {"weight": (WIDTH, INNER)}, axes)
-    is_same(before, after)
+    assert_same_answers(before, after)
     (product,) = (one for one in after[0].graph.node if one.op_type == "MatMul")
     shapes = {weight.name: list(weight.dims) for weight in after[0].graph.initializer}
     assert shapes[product.input[0]] == [INNER, WIDTH]
@@ -73,7 +73,7 @@ def test_a_layer_with_a_bias_is_turned_however_its_weights_lie(turn, turned):
     shape = (INNER, WIDTH) if turned else (WIDTH, INNER)
     layer = node("Gemm", "data weight bias", "answer", transB=turned)
     before, after = turn([layer], {"weight": shape, "bias": (INNER,)}, ["rows", WIDTH])
-    is_same(before, after)
+    assert_same_answers(before, after)
     assert kinds(after[0]) == ["Transpose", "MatMul", "Transpose", "Add"]
 
 
@@ -87,7 +87,7 @@ def test_between_two_layers_numbers_stay_columns(turn):
     ]
     weights = {"first": (WIDTH, INNER), "bias": (INNER,), "second": (INNER, WIDTH)}
     before, after = turn(nodes, weights, ["rows", "new", WIDTH])
-    is_same(before, after)
+    assert_same_answers(before, after)
     assert kinds(after[0]).count("Transpose") == 2, "into columns, and out of them"
 
 
@@ -100,7 +100,8 @@ def test_what_others_read_too_is_rows_again(turn):
     ]
     weights = {"first": (WIDTH, INNER), "second": (INNER, WIDTH)}
     before, after = turn(nodes, weights, ["rows", "new", WIDTH], outputs=("answer", "beside"))
-    is_same(before, after)
+    assert_same_answers(before, after)
+    assert kinds(after[0]).count("Transpose") == 4, "into columns and out of them, for each product"
 
 
 def test_one_input_of_several_products_is_turned_once(turn):
@@ -110,7 +111,7 @@ def test_one_input_of_several_products_is_turned_once(turn):
         node("Concat", "one two", "answer", axis=-1),
     ]
     before, after = turn(nodes, {"first": (WIDTH, 3), "second": (WIDTH, 4)}, ["rows", "new", WIDTH])
-    is_same(before, after)
+    assert_same_answers(before, after)
     assert kinds(after[0]).count("Transpose") == 3
     assert kinds(after[0]).count("Shape") == 1
 
@@ -121,7 +122,7 @@ def test_products_of_two_inputs_and_scaled_ones_stay_as_they_are(turn):
         node("MatMul", "data scaled", "answer"),
     ]
     before, after = turn(nodes, {"weight": (WIDTH, WIDTH)}, [WIDTH, WIDTH])
-    is_same(before, after)
+    assert_same_answers(before, after)
     assert kinds(after[0]) == kinds(before[0])
 
 
@@ -129,6 +130,6 @@ def test_large_weights_go_to_the_others(turn, tmp_path):
     before, after = turn(
         [node("MatMul", "data weight", "answer")], {"weight": (WIDTH, 300)}, ["rows", WIDTH], shared=True
     )
-    is_same(before, after)
+    assert_same_answers(before, after)
     assert (tmp_path / "weights.bin").stat().st_size == WIDTH * 300 * 4
     assert (tmp_path / "step-columns.onnx").stat().st_size < WIDTH * 300 * 4

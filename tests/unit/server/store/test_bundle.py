@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import numpy as np
@@ -27,9 +28,10 @@ def opened(store, model="linear", version=1, max_bytes=MAX_BYTES):
     return open_bundle(store, model, version, max_bytes=max_bytes)
 
 
-def refused(store, reason, **options):
-    with pytest.raises(ArtifactCorrupt, match=reason):
+def refusal(store, **options):
+    with pytest.raises(ArtifactCorrupt) as caught:
         opened(store, **options)
+    return caught.value.message
 
 
 def edit_manifest(directory, **changes):
@@ -87,25 +89,25 @@ def test_tampered_file_is_refused(tmp_path):
     content = bytearray((directory / "model.onnx").read_bytes())
     content[-1] ^= 1
     (directory / "model.onnx").write_bytes(content)
-    refused(tmp_path, r"model\.onnx differs from the digest")
+    assert "model.onnx differs from the digest" in refusal(tmp_path)
 
 
 def test_file_of_another_size_is_refused_unread(tmp_path):
     directory = write_signed(tmp_path)
     (directory / "model.onnx").write_bytes(linear_graph() + b"\0")
-    refused(tmp_path, "bytes where manifest.json says")
+    assert "bytes where manifest.json says" in refusal(tmp_path)
 
 
 def test_missing_file_is_refused(tmp_path):
     (write_signed(tmp_path, {"extra.bin": b"x"}) / "extra.bin").unlink()
-    refused(tmp_path, r"extra\.bin is missing")
+    assert "extra.bin is missing" in refusal(tmp_path)
 
 
 def test_folder_in_place_of_a_file_is_refused(tmp_path):
     directory = write_signed(tmp_path)
     (directory / "model.onnx").unlink()
     (directory / "model.onnx").mkdir()
-    refused(tmp_path, r"model\.onnx is not a file")
+    assert "model.onnx is not a file" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -119,13 +121,13 @@ def test_folder_in_place_of_a_file_is_refused(tmp_path):
 )
 def test_file_that_is_used_but_not_listed_is_refused(tmp_path, unlisted, changes):
     write_folder(write_signed(tmp_path, **changes), {unlisted: b"content"})
-    refused(tmp_path, f"uses {unlisted} without listing a digest")
+    assert f"uses {unlisted} without listing a digest" in refusal(tmp_path)
 
 
 def test_bundle_larger_than_allowed_is_refused_unread(tmp_path):
     directory = write_signed(tmp_path)
     edit_manifest(directory, files={"model.onnx": {"sha256": "0" * 64, "bytes": 10**15}})
-    refused(tmp_path, "more than the 10000000 that are allowed")
+    assert "more than the 10000000 that are allowed" in refusal(tmp_path)
 
 
 # --- the manifest ---------------------------------------------------------------------------------------------------
@@ -134,37 +136,37 @@ def test_bundle_larger_than_allowed_is_refused_unread(tmp_path):
 def test_manifest_of_another_model_is_refused(tmp_path):
     write_signed(tmp_path)
     shutil.copytree(tmp_path / "linear", tmp_path / "other")
-    refused(tmp_path, "is of model linear, but its folder is other", model="other")
+    assert "is of model linear, but its folder is other" in refusal(tmp_path, model="other")
 
 
 def test_manifest_of_a_future_schema_is_refused(tmp_path):
     edit_manifest(write_signed(tmp_path), schema_version=2)
-    refused(tmp_path, "schema version 2")
+    assert "schema version 2" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"not json", b"[]", b"\xff\xfe", b"{"])
 def test_manifest_that_is_not_a_json_object_is_refused(tmp_path, content):
     (write_signed(tmp_path) / MANIFEST_FILE).write_bytes(content)
-    refused(tmp_path, r"not (JSON|a JSON object)")
+    assert re.search(r"not (JSON|a JSON object)", refusal(tmp_path))
 
 
 def test_huge_manifest_is_refused_unread(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "MAX_TEXT_BYTES", 1000)
     (write_signed(tmp_path) / MANIFEST_FILE).write_bytes(b" " * 1001)
-    refused(tmp_path, r"manifest\.json is larger than 1000 bytes")
+    assert "manifest.json is larger than 1000 bytes" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b'"abc"', b'{"0": "a"}', b"[1, 2, 3]", b'["a", null, "c"]', b"\xff"])
 def test_labels_that_are_not_a_list_of_strings_are_refused(tmp_path, content):
     write_signed(tmp_path, {"labels.json": content}, labels="labels.json")
-    refused(tmp_path, "not a JSON list of strings")
+    assert "not a JSON list of strings" in refusal(tmp_path)
 
 
 def test_labels_of_another_number_than_the_classes_are_refused(tmp_path):
     directory = write_signed(tmp_path, {"labels.json": b'["a", "b"]'}, labels="labels.json")
     outputs = json.loads((directory / MANIFEST_FILE).read_text())["outputs"]
     edit_manifest(directory, outputs=[outputs[0] | {"role": "logits"}])
-    refused(tmp_path, "3 classes, but there are 2 labels")
+    assert "3 classes, but there are 2 labels" in refusal(tmp_path)
 
 
 # --- links and paths ------------------------------------------------------------------------------------------------
@@ -175,45 +177,45 @@ def test_file_that_links_out_of_the_store_is_refused(tmp_path, name):
     directory = write_signed(tmp_path / "store")
     (directory / name).rename(tmp_path / name)
     (directory / name).symlink_to(tmp_path / name)
-    refused(tmp_path / "store", "out of the store")
+    assert "out of the store" in refusal(tmp_path / "store")
 
 
 def test_version_that_links_out_of_the_store_is_refused(tmp_path):
     directory = write_signed(tmp_path / "store")
     directory.rename(tmp_path / "outside")
     directory.symlink_to(tmp_path / "outside")
-    refused(tmp_path / "store", "out of the store")
+    assert "out of the store" in refusal(tmp_path / "store")
 
 
 def test_manifest_that_is_a_broken_link_does_not_make_the_folder_unsigned(tmp_path):
     directory = write_signed(tmp_path)
     (directory / MANIFEST_FILE).unlink()
     (directory / MANIFEST_FILE).symlink_to("nowhere")
-    refused(tmp_path, r"manifest\.json is missing")
+    assert "manifest.json is missing" in refusal(tmp_path)
 
 
 def test_missing_version_is_refused(tmp_path):
     write_signed(tmp_path)
-    refused(tmp_path, "missing", version=2)
+    assert "missing" in refusal(tmp_path, version=2)
 
 
 @pytest.mark.parametrize("model", ["../linear", "", ".", "..", "a/b", "linear\n", "linear\0"])
 def test_name_that_is_no_model_name_is_refused(tmp_path, model):
     write_signed(tmp_path)
-    refused(tmp_path, "cannot be the name of a bundle", model=model)
+    assert "cannot be the name of a bundle" in refusal(tmp_path, model=model)
 
 
 @pytest.mark.parametrize("location", ["../secret", "/etc/passwd", "a/b", "..", ".", "a\\b", "a\0b"])
 def test_external_data_outside_the_bundle_is_refused(tmp_path, location):
     write_folder(tmp_path, {"linear/secret": bytes(16)})
     write_signed(tmp_path, {"model.onnx": external_graph(location, 4)})
-    refused(tmp_path, "which is no plain file name in its bundle")
+    assert "which is no plain file name in its bundle" in refusal(tmp_path)
 
 
 def test_external_data_that_the_manifest_does_not_list_is_refused(tmp_path):
     directory = write_signed(tmp_path, {"model.onnx": external_graph("weights.bin", 4)})
     write_folder(directory, {"weights.bin": bytes(16)})
-    refused(tmp_path, r"'weights\.bin', which manifest\.json does not list")
+    assert "'weights.bin', which manifest.json does not list" in refusal(tmp_path)
 
 
 def test_external_data_that_links_out_of_the_store_is_refused(tmp_path):
@@ -221,7 +223,7 @@ def test_external_data_that_links_out_of_the_store_is_refused(tmp_path):
     directory = write_signed(tmp_path / "store", files)
     (directory / "weights.bin").rename(tmp_path / "weights.bin")
     (directory / "weights.bin").symlink_to(tmp_path / "weights.bin")
-    refused(tmp_path / "store", "out of the store")
+    assert "out of the store" in refusal(tmp_path / "store")
 
 
 # --- anything at all ------------------------------------------------------------------------------------------------
@@ -232,7 +234,7 @@ def test_external_data_that_links_out_of_the_store_is_refused(tmp_path):
 def test_random_bytes_as_the_graph_of_a_signed_bundle_are_refused(tmp_path_factory, content):
     store = tmp_path_factory.mktemp("store")
     write_signed(store, {"model.onnx": content})
-    refused(store, ".")
+    assert refusal(store)
 
 
 JSON = st.recursive(
@@ -260,4 +262,4 @@ def test_manifest_with_any_field_replaced_is_refused_or_opened_never_worse(tmp_p
 def test_random_bytes_as_a_manifest_are_refused(tmp_path_factory, content):
     store = tmp_path_factory.mktemp("store")
     (write_signed(store) / MANIFEST_FILE).write_bytes(content)
-    refused(store, ".")
+    assert refusal(store)
