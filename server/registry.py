@@ -7,6 +7,7 @@ chooses among the others.
 """
 
 import asyncio
+import gc
 import logging
 from collections.abc import Awaitable, Callable, Container, Iterable
 from dataclasses import dataclass
@@ -354,6 +355,8 @@ class Registry:
         self._observer.version_unloaded(name, number)
         log.info("version unloaded", extra={"model": name, "version": number})
         self._changed()
+        # What it was made of hangs together in cycles, for which a process that serves looks seldom.
+        asyncio.get_running_loop().call_soon(gc.collect)
 
     @staticmethod
     async def _left(leaving: Iterable[_Leaving]) -> None:

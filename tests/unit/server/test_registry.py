@@ -1,4 +1,6 @@
 import asyncio
+import gc
+import weakref
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -228,6 +230,24 @@ async def test_a_model_that_leaves_the_store_is_unloaded_and_forgotten():
     assert world.made["m", 1].closed
     with pytest.raises(ModelNotFound):
         world.registry.resolve("m")
+
+
+async def test_what_hangs_together_in_cycles_goes_with_its_version_though_nobody_looks_for_garbage():
+    world = World()
+    world.put("m", 1)
+    await world.registry.start()
+    servable = world.made.pop(("m", 1))
+    servable.itself = servable
+    gone = weakref.ref(servable)
+    del servable
+    gc.disable()
+    try:
+        world.models.clear()
+        await world.registry.refresh()
+        await settle()
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 async def test_what_was_unloaded_by_hand_is_not_reloaded_by_a_look_at_the_store():
